@@ -1,0 +1,471 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::task::coop;
+use tracing::Span;
+use tracing::field::Empty;
+use uuid::Uuid;
+
+use crate::client::{Continuation, Message};
+use crate::entity::{
+    Durable, Entity, Expire, Head, Job, LAG_MS, Method, Named, NoEntry, Origin, RawRef, Realm, Request, Slot, Source,
+    Tick, Ticket, Typed, Wait,
+};
+use crate::{CallError, Never};
+
+/// A call of a handler of the entity `E`, which replies `T` or rejects with `X`. Does nothing until it is used.
+///
+/// `.await` asks, at most once, for 30 s or what is left of the time of the turn that asks. It is itself the future, so
+/// that `tokio::spawn`, `join_all`, `JoinSet` and `select!` take it as it is.
+///
+/// # Cancellation
+/// Dropped before it started, the call is not run. Once started, the turn goes on to its limit.
+#[must_use = "a call does nothing until it is awaited, sent or notified"]
+pub struct Call<E: Entity, T, X = Never> {
+    to: RawRef<E>,
+    /// In a `Mutex` only to be `Sync` without arguments that are; never contended.
+    request: Option<Mutex<BoxedRequest<E, T, X>>>,
+    rebuild: Rebuild<E, T, X>,
+    timeout: Option<Duration>,
+    key: Option<Uuid>,
+    asked: Option<Asked<E, T, X>>,
+}
+
+type BoxedRequest<E, T, X> = Box<dyn Request<E, T, X>>;
+type Rebuild<E, T, X> = fn(&[u8]) -> Result<BoxedRequest<E, T, X>, rmp_serde::decode::Error>;
+
+/// A call that is on its way.
+struct Asked<E: Entity, T, X> {
+    slot: Arc<Slot<T, X>>,
+    ticket: Option<Ticket>,
+    deadline: Tick,
+    call: u64,
+    /// Not handed over yet: the asking turn's predecessors are not committed.
+    held: Option<Mutex<Box<dyn Job<E>>>>,
+    origin: Option<Arc<Origin>>,
+    again: Option<Box<Again>>,
+}
+
+/// What an ask under a key needs to be sent again.
+struct Again {
+    /// A key and what it stands for; a read has no use for them.
+    source: Source,
+    arguments: Vec<u8>,
+    failures: u32,
+    pause: Option<(Arc<Alarm>, Ticket)>,
+}
+
+/// Generated references call this.
+#[doc(hidden)]
+pub fn call<E: Entity, M: Method<E>>(to: &RawRef<E>, arguments: M::Args) -> Call<E, M::Ok, M::Err> {
+    Call {
+        to: to.clone(),
+        request: Some(Mutex::new(Box::new(Typed::<E, M>::new(arguments)))),
+        rebuild: |bytes| Ok(Box::new(Typed::<E, M>::decode(bytes)?)),
+        timeout: None,
+        key: None,
+        asked: None,
+    }
+}
+
+impl<E: Entity, T, X> fmt::Debug for Call<E, T, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a call of {:?}", self.to)
+    }
+}
+
+impl<E: Entity, T, X> Unpin for Call<E, T, X> {}
+
+impl<E: Entity, T, X> Call<E, T, X> {
+    /// Ask with this much time.
+    pub fn timeout(mut self, timeout: Duration) -> Ask<E, T, X> {
+        self.timeout = Some(timeout);
+        Ask(self)
+    }
+
+    /// Ask, and retry safely across failures: the effect under this key is applied once, and every retry gets the same
+    /// outcome, `Err` included. The key's age shows in it, so it must be a `Uuid::now_v7()`, made once for the operation
+    /// and kept by whoever may retry it. On a read it is a plain retry.
+    pub fn idempotent(mut self, key: Uuid) -> Ask<E, T, X>
+    where
+        E: Durable,
+    {
+        self.key = Some(key);
+        Ask(self)
+    }
+
+    /// What to do with the outcome: the message, once sent by a turn, is followed by this continuation.
+    pub fn then<C: Durable>(self, continuation: Continuation<C, T, X>) -> Message<E, T, X> {
+        Message::from(self).then(continuation)
+    }
+
+    /// A reminder: the message goes this long after the turn that sends it.
+    pub fn after(self, delay: Duration) -> Message<E, T, X> {
+        Message::from(self).after(delay)
+    }
+
+    /// A reminder that repeats. Periods that were missed are made up for by one message.
+    pub fn every(self, period: Duration) -> Message<E, T, X> {
+        Message::from(self).every(period)
+    }
+
+    /// A reminder with a name: it replaces the entity's reminder of that name, and `turn.cancel` finds it.
+    pub fn named(self, name: impl Into<String>) -> Message<E, T, X> {
+        Message::from(self).named(name)
+    }
+
+    pub(crate) fn take(&mut self) -> Option<BoxedRequest<E, T, X>> {
+        Some(self.request.take()?.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn target(&self) -> &RawRef<E> {
+        &self.to
+    }
+
+    /// Tells, one way and best effort: nobody hears whether it was run.
+    pub fn notify(mut self) {
+        let (Some(port), Some(request)) = (self.to.inner.port.clone(), self.take()) else { return };
+        let origin = self.to.origin.as_ref().filter(|origin| !origin.is_over());
+        let gate = origin.and_then(|origin| origin.gate.clone());
+        let number = self.to.inner.realm.deadlines().next_number();
+        let call = self.address(request.into_job(), Source::Notify, self.deadline(None), None, number);
+        match gate {
+            None => port.deliver(call),
+            Some(gate) => gate.run_when_open(Box::new(move || port.deliver(call))),
+        }
+    }
+
+    fn deadline(&self, origin: Option<&Origin>) -> Tick {
+        let realm = &self.to.inner.realm;
+        let timeout = self.timeout.map_or_else(
+            || realm.timeout_default() + LAG_MS,
+            // The clock is coarse and a beat or two behind: better late than early.
+            |timeout| Tick::try_from(timeout.as_millis()).unwrap_or(Tick::MAX).saturating_add(LAG_MS),
+        );
+        let deadline = realm.tick().saturating_add(timeout);
+        origin.map_or(deadline, |origin| deadline.min(origin.deadline))
+    }
+
+    /// Gives the call its head.
+    fn address(
+        &self,
+        mut job: Box<dyn Job<E>>,
+        source: Source,
+        deadline: Tick,
+        parent: Option<Arc<Origin>>,
+        call: u64,
+    ) -> Box<dyn Job<E>> {
+        let realm = &self.to.inner.realm;
+        let span = if tracing::enabled!(target: "grange", tracing::Level::DEBUG) {
+            tracing::debug_span!(
+                target: "grange", "call", kind = E::KIND, entity = ?self.to, method = job.info().name,
+                outcome = Empty, queue_us = Empty, run_us = Empty, commit_us = Empty
+            )
+        } else {
+            Span::none()
+        };
+        let (to, arrived) = (self.to.inner.clone(), realm.tick());
+        *job.head_mut() = Some(Head { to, source, parent, deadline, call, arrived, searches: 0, span, notice: None });
+        job
+    }
+}
+
+impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
+    /// The first poll: hands the call over, and makes it known to everything that may end it.
+    fn ask(&mut self, mut request: BoxedRequest<E, T, X>, context: &mut Context<'_>) -> Poll<Result<T, CallError<X>>> {
+        let Some(port) = &self.to.inner.port else {
+            return Poll::Ready(Err(CallError::Unavailable {
+                reason: format!("no silo hosts the kind `{0}`: add `.entity::<{0}>()` to a silo's builder", E::KIND),
+            }));
+        };
+        let realm = &self.to.inner.realm;
+        let origin = self.to.origin.clone().filter(|origin| !origin.is_over());
+        let gated = origin.as_ref().is_some_and(|origin| origin.gate.is_some());
+        let deadline = self.deadline(origin.as_deref());
+        let again = match self.again(&*request, origin.as_deref()) {
+            Ok(again) => again,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let source = again.as_ref().map_or(Source::Ask, |again| again.source);
+        let slot = Arc::new(Slot::new());
+        request.reply_to(slot.clone());
+        let mut job = self.address(request.into_job(), source, deadline, origin.clone(), 0);
+        // On the entity's own thread the turn can run right here; a task that has had its share goes by the mailbox.
+        if again.is_none()
+            && !gated
+            && let Poll::Ready(progress) = coop::poll_proceed(context)
+        {
+            match port.run_here(job) {
+                Err(back) => job = back,
+                Ok(call) => {
+                    progress.made_progress();
+                    if let Poll::Ready(answer) = slot.poll(context) {
+                        note_failure(origin.as_deref(), &answer);
+                        return Poll::Ready(answer);
+                    }
+                    let ticket = realm.deadlines().enter_started(deadline, slot.clone()).ok();
+                    self.wait(Asked { slot, ticket, deadline, call, held: None, origin, again });
+                    return Poll::Pending;
+                }
+            }
+        }
+        let ticket = match realm.deadlines().enter(deadline, slot.clone()) {
+            Ok(ticket) => ticket,
+            Err(no_entry) => return Poll::Ready(Err(refusal(no_entry, &**realm))),
+        };
+        let call = ticket.number;
+        if let Some(head) = job.head_mut() {
+            head.call = call;
+        }
+        let (port, ticket) = (port.clone(), Some(ticket));
+        if gated {
+            self.wait(Asked { slot, ticket, deadline, call, held: Some(Mutex::new(job)), origin, again });
+        } else {
+            self.wait(Asked { slot, ticket, deadline, call, held: None, origin, again });
+            port.deliver(job);
+        }
+        self.poll_answer(context)
+    }
+
+    fn wait(&mut self, asked: Asked<E, T, X>) {
+        if let Some(origin) = &asked.origin {
+            let wait = Wait { call: asked.call, to: self.to.inner.id().clone() };
+            self.to.inner.realm.waits().begin(origin.turn, wait);
+        }
+        self.asked = Some(asked);
+    }
+
+    /// A keyed ask: the caller's key, or one derived from the durable turn that asks, so that the turn's re-run asks
+    /// under the same one.
+    fn again(
+        &self,
+        request: &dyn Request<E, T, X>,
+        origin: Option<&Origin>,
+    ) -> Result<Option<Box<Again>>, CallError<X>> {
+        let exclusive = request.info().exclusive;
+        let derived = || origin.filter(|_| exclusive && E::STATE.is_some()).and_then(Origin::next_derived_key);
+        let Some(key) = self.key.or_else(derived) else { return Ok(None) };
+        let arguments = request.arguments().map_err(|error| CallError::Invalid {
+            reason: format!("the arguments of `{}` can't be encoded: {error}", request.info()),
+        })?;
+        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+        hasher.update(request.info().name.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(&arguments);
+        let source = if exclusive { Source::Keyed { key, digest: hasher.digest() } } else { Source::Ask };
+        Ok(Some(Box::new(Again { source, arguments, failures: 0, pause: None })))
+    }
+
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<T, CallError<X>>> {
+        loop {
+            let Some(asked) = &mut self.asked else {
+                return Poll::Ready(Err(CallError::Invalid {
+                    reason: "the call was polled after it had ended".into(),
+                }));
+            };
+            if asked.held.is_some() {
+                match asked.origin.as_ref().and_then(|origin| origin.gate.as_ref()).map(|gate| gate.poll(context)) {
+                    // The asking turn is being dropped with its activation: its ask must not leave.
+                    Some(Poll::Pending | Poll::Ready(false)) => {}
+                    Some(Poll::Ready(true)) | None => {
+                        let held =
+                            asked.held.take().map(|held| held.into_inner().unwrap_or_else(PoisonError::into_inner));
+                        if let (Some(job), Some(port)) = (held, &self.to.inner.port) {
+                            port.deliver(job);
+                        }
+                    }
+                }
+            }
+            if let Some(again) = &mut asked.again
+                && let Some((alarm, _)) = &again.pause
+            {
+                if alarm.poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                again.pause = None;
+                if let Err(error) = self.send_again() {
+                    return Poll::Ready(Err(error));
+                }
+                continue;
+            }
+            let answer = match asked.slot.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(answer) => answer,
+            };
+            if let Err(error) = &answer
+                && self.pauses_before_retry(error)
+            {
+                continue;
+            }
+            note_failure(self.asked.as_ref().and_then(|asked| asked.origin.as_deref()), &answer);
+            self.end(true);
+            return Poll::Ready(answer);
+        }
+    }
+
+    /// Whether a keyed ask that failed like this is to be sent again: then its pause has begun.
+    fn pauses_before_retry(&mut self, error: &CallError<X>) -> bool {
+        let realm = self.to.inner.realm.clone();
+        let Some(asked) = self.asked.as_mut() else { return false };
+        let (Some(again), false) = (&mut asked.again, matches!(error, CallError::Timeout)) else { return false };
+        // Full jitter below a ceiling that doubles (Brooker, "Exponential Backoff And Jitter").
+        let ceiling = 20_u64 << again.failures.min(6);
+        let resume = realm.tick() + 1 + realm.random() % ceiling;
+        if !error.is_retryable() || resume >= asked.deadline {
+            return false;
+        }
+        again.failures += 1;
+        let alarm = Arc::new(Alarm::default());
+        let Ok(ticket) = realm.deadlines().enter(resume, alarm.clone()) else { return false };
+        again.pause = Some((alarm, ticket));
+        true
+    }
+
+    fn send_again(&mut self) -> Result<(), CallError<X>> {
+        let (Some(asked), Some(port)) = (self.asked.as_mut(), self.to.inner.port.clone()) else { return Ok(()) };
+        let Some(again) = &asked.again else { return Ok(()) };
+        let mut request = (self.rebuild)(&again.arguments)
+            .map_err(|error| CallError::Invalid { reason: format!("the arguments can't be decoded again: {error}") })?;
+        let deadlines = self.to.inner.realm.deadlines();
+        if let Some(ticket) = asked.ticket {
+            deadlines.leave(ticket, Arc::as_ptr(&asked.slot).cast());
+        }
+        asked.slot = Arc::new(Slot::new());
+        let ticket = deadlines
+            .enter(asked.deadline, asked.slot.clone())
+            .map_err(|no_entry| refusal(no_entry, &*self.to.inner.realm))?;
+        asked.ticket = Some(ticket);
+        let number = ticket.number;
+        if let Some(origin) = &asked.origin {
+            let waits = self.to.inner.realm.waits();
+            waits.end(origin.turn, asked.call);
+            waits.begin(origin.turn, Wait { call: number, to: self.to.inner.id().clone() });
+        }
+        asked.call = number;
+        request.reply_to(asked.slot.clone());
+        let source = again.source;
+        let (deadline, origin) = (asked.deadline, asked.origin.clone());
+        port.deliver(self.address(request.into_job(), source, deadline, origin, number));
+        Ok(())
+    }
+}
+
+impl<E: Entity, T, X> Call<E, T, X> {
+    /// Leaves everything that knows of the call.
+    fn end(&mut self, answered: bool) {
+        let Some(asked) = self.asked.take() else { return };
+        let deadlines = self.to.inner.realm.deadlines();
+        if let Some(ticket) = asked.ticket {
+            deadlines.leave(ticket, Arc::as_ptr(&asked.slot).cast());
+        }
+        if let Some((alarm, ticket)) = asked.again.as_ref().and_then(|again| again.pause.as_ref()) {
+            deadlines.leave(*ticket, Arc::as_ptr(alarm).cast());
+        }
+        if let Some(origin) = &asked.origin {
+            self.to.inner.realm.waits().end(origin.turn, asked.call);
+        }
+        if !answered {
+            asked.slot.abandon();
+        }
+    }
+}
+
+impl<E: Entity, T: Send + 'static, X: Send + 'static> Future for Call<E, T, X> {
+    type Output = Result<T, CallError<X>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(request) = self.take() {
+            return self.ask(request, context);
+        }
+        self.poll_answer(context)
+    }
+}
+
+impl<E: Entity, T, X> Drop for Call<E, T, X> {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}
+
+/// What the framework failed is no definite answer for the turn that asks: see `Origin::note_failure`.
+fn note_failure<T, X>(origin: Option<&Origin>, answer: &Result<T, CallError<X>>) {
+    if let (Some(origin), Err(error)) = (origin, answer)
+        && !matches!(error, CallError::Rejected(_))
+    {
+        origin.note_failure();
+    }
+}
+
+fn refusal<X>(no_entry: NoEntry, realm: &dyn Realm) -> CallError<X> {
+    match no_entry {
+        NoEntry::Full => CallError::Overloaded {
+            what: format!("the process, with {} calls of this thread waiting,", realm.deadlines().shard_waits_max()),
+            retry_after: Duration::from_millis(100),
+        },
+        NoEntry::Closed => CallError::Unavailable { reason: "the silo has stopped".into() },
+    }
+}
+
+/// A call that can only be awaited: it has a timeout or an idempotency key.
+#[must_use = "an ask does nothing until it is awaited"]
+pub struct Ask<E: Entity, T, X = Never>(Call<E, T, X>);
+
+impl<E: Entity, T, X> fmt::Debug for Ask<E, T, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<E: Entity, T, X> Ask<E, T, X> {
+    /// Ask with this much time.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.0.timeout(timeout)
+    }
+
+    /// Ask under this key: see [`Call::idempotent`].
+    pub fn idempotent(self, key: Uuid) -> Self
+    where
+        E: Durable,
+    {
+        self.0.idempotent(key)
+    }
+}
+
+impl<E: Entity, T: Send + 'static, X: Send + 'static> Future for Ask<E, T, X> {
+    type Output = Result<T, CallError<X>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+/// Wakes a caller between two tries.
+#[derive(Default)]
+struct Alarm(Mutex<(bool, Option<Waker>)>);
+
+impl Alarm {
+    fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0 {
+            return Poll::Ready(());
+        }
+        state.1 = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Expire for Alarm {
+    fn expire(&self) {
+        let waker = {
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            state.0 = true;
+            state.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

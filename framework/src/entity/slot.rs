@@ -1,0 +1,148 @@
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::entity::{Expire, Guarded};
+use crate::{CallError, Never};
+
+/// Where a caller waits for one answer: given once, by whoever is first (the silo, the deadline).
+pub(crate) struct Slot<T, X> {
+    state: Mutex<State<T, X>>,
+    /// The caller has gone: looked at before each turn, so not behind the lock.
+    abandoned: AtomicBool,
+}
+
+enum State<T, X> {
+    Waiting(Option<Waker>),
+    Answered(Result<T, CallError<X>>),
+    /// Taken by the caller, or the caller has gone.
+    Over,
+}
+
+impl<T, X> fmt::Debug for Slot<T, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slot")
+    }
+}
+
+impl<T, X> Slot<T, X> {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(State::Waiting(None)), abandoned: AtomicBool::new(false) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T, X>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer, if none was given before.
+    pub(crate) fn answer(&self, answer: Result<T, CallError<X>>) {
+        let waker = match &mut *self.state() {
+            waiting @ State::Waiting(_) => match std::mem::replace(waiting, State::Answered(answer)) {
+                State::Waiting(waker) => waker,
+                State::Answered(_) | State::Over => None,
+            },
+            // Nobody waits any more.
+            State::Answered(_) | State::Over => return drop(Guarded::new(answer)),
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The caller asks.
+    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<T, CallError<X>>> {
+        let mut state = self.state();
+        if let State::Waiting(waker) = &mut *state {
+            match waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                None => *waker = Some(context.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        match std::mem::replace(&mut *state, State::Over) {
+            State::Answered(answer) => Poll::Ready(answer),
+            State::Waiting(_) | State::Over => {
+                Poll::Ready(Err(CallError::Invalid { reason: "the call was polled after it had ended".into() }))
+            }
+        }
+    }
+
+    /// The caller has gone.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        let before = std::mem::replace(&mut *self.state(), State::Over);
+        drop(Guarded::new(before));
+    }
+}
+
+impl<T: Send, X: Send> Expire for Slot<T, X> {
+    fn expire(&self) {
+        self.answer(Err(CallError::Timeout));
+    }
+}
+
+/// A caller without its types: the silo can tell it that the framework failed its call.
+pub(crate) trait Caller: Send + Sync {
+    /// The call ends with this.
+    fn fail(&self, error: CallError<Never>);
+    /// Whether somebody still waits.
+    fn waits(&self) -> bool;
+}
+
+impl<T: Send, X: Send> Caller for Slot<T, X> {
+    fn fail(&self, error: CallError<Never>) {
+        self.answer(Err(error.widen()));
+    }
+    fn waits(&self) -> bool {
+        matches!(*self.state(), State::Waiting(_))
+    }
+}
+
+/// The silo's end of a [`Slot`]. Dropping it without an answer is an answer too: no caller waits for a reply that
+/// nobody can give any more.
+pub(crate) struct Reply<T, X> {
+    slot: Option<Arc<Slot<T, X>>>,
+    started: bool,
+}
+
+impl<T, X> Reply<T, X> {
+    /// Nobody waits: a notification, a durable message.
+    pub(crate) fn nobody() -> Self {
+        Self { slot: None, started: false }
+    }
+    pub(crate) fn to(slot: Arc<Slot<T, X>>) -> Self {
+        Self { slot: Some(slot), started: false }
+    }
+    /// From here on the handler may have run.
+    pub(crate) fn start(&mut self) {
+        self.started = true;
+    }
+    pub(crate) fn give(&mut self, answer: Result<T, CallError<X>>) {
+        match self.slot.take() {
+            Some(slot) => slot.answer(answer),
+            None => drop(Guarded::new(answer)),
+        }
+    }
+}
+
+impl<T: Send + 'static, X: Send + 'static> Reply<T, X> {
+    pub(crate) fn caller(&self) -> Option<Arc<dyn Caller>> {
+        self.slot.clone().map(|slot| slot as Arc<dyn Caller>)
+    }
+    /// Whether the caller has gone.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| slot.abandoned.load(Ordering::Relaxed))
+    }
+}
+
+impl<T, X> Drop for Reply<T, X> {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
+        slot.answer(Err(if self.started {
+            CallError::Unknown { reason: "the silo stopped while the call was running".into() }
+        } else {
+            CallError::Unavailable { reason: "the silo stopped before the call was started".into() }
+        }));
+    }
+}

@@ -1,0 +1,37 @@
+use std::sync::Arc;
+
+use crate::wire::{EntityId, Envelope};
+
+/// What travels between the sender and the target of durable messages: today inside a process, over the wire when
+/// silos are many.
+#[derive(Debug, Clone)]
+pub(crate) enum Parcel {
+    /// A message, to its target.
+    Message {
+        envelope: Arc<Envelope>,
+        /// It may have been tried before.
+        again: bool,
+    },
+    /// To the sender: `by` has committed everything up to this number.
+    Acknowledge { sender: EntityId, by: EntityId, sequence: u64 },
+    /// To the sender: `by` can't run this message now; start again from it after this many ms.
+    Later { sender: EntityId, by: EntityId, sequence: u64, after: Option<u64> },
+    /// To the target: the sender has nothing left for it up to this number, and its store knows; the record of it can go.
+    Forget { sender: EntityId, target: EntityId, sequence: u64 },
+    /// To an entity: an operator has seen to this dead letter.
+    DropLetter { entity: EntityId, number: u64 },
+    /// To an entity: look whether something of yours is due.
+    Wake { entity: EntityId },
+}
+
+impl Parcel {
+    /// Whom it is for.
+    pub(crate) fn addressee(&self) -> &EntityId {
+        match self {
+            Self::Message { envelope, .. } => &envelope.to,
+            Self::Acknowledge { sender, .. } | Self::Later { sender, .. } => sender,
+            Self::Forget { target, .. } => target,
+            Self::Wake { entity } | Self::DropLetter { entity, .. } => entity,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::entity::{Caller, Entity, Job, Link, RefInner, Run, StateCell, Tick};
+use crate::silo::ledger::Ledger;
+use crate::silo::shared::Shared;
+use crate::silo::turn::Context;
+use crate::wire::{EntityId, Envelope};
+
+/// An entity in memory: its state, who waits for it, and what of it is durable.
+pub(crate) struct Activation<E: Entity> {
+    pub(crate) to: Arc<RefInner<E>>,
+    /// Its place in the catalog.
+    pub(crate) place: Cell<usize>,
+    pub(crate) state: StateCell<E>,
+    pub(crate) control: RefCell<Control<E>>,
+}
+
+/// What decides who runs next.
+pub(crate) struct Control<E: Entity> {
+    pub(crate) phase: Phase,
+    pub(crate) queue: VecDeque<Queued<E>>,
+    pub(crate) readers: u32,
+    pub(crate) writer: bool,
+    /// `on_activate` is to run before the next turn: the instance is new.
+    pub(crate) renewed: bool,
+    /// Nothing starts until the commit in flight has landed: it counts an attempt.
+    pub(crate) held: bool,
+    /// A turn asked to leave memory.
+    pub(crate) leaving: bool,
+    /// Its state is lost: nothing runs any more.
+    pub(crate) broken: bool,
+    pub(crate) used: Tick,
+    /// When to look at its outbox and its reminders.
+    pub(crate) alarm: Option<Tick>,
+    pub(crate) suspended: Vec<Suspended<E>>,
+    /// `None`: volatile, or not open yet.
+    pub(crate) ledger: Option<Box<Ledger>>,
+    pub(crate) link: Option<Rc<dyn Link>>,
+}
+
+/// An activation's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Claimed and loaded; calls wait.
+    Opening,
+    /// Turns run.
+    Live,
+    /// Its last hook and commit; calls wait, and go to the next activation.
+    Closing,
+    /// Out of the catalog: what still returns to it is dropped.
+    Gone,
+}
+
+/// Who waits for a turn.
+pub(crate) enum Queued<E: Entity> {
+    Call(Box<dyn Job<E>>),
+    /// Decoded when its turn has come.
+    Message(Mail),
+    /// An operator has seen to a dead letter.
+    DropLetter(u64),
+}
+
+/// A durable message that has arrived.
+pub(crate) struct Mail {
+    pub(crate) envelope: Arc<Envelope>,
+    /// It may have been tried before.
+    pub(crate) again: bool,
+    /// This attempt has been counted, durably.
+    pub(crate) counted: bool,
+    pub(crate) arrived: Tick,
+}
+
+/// A turn whose handler is waiting for something.
+pub(crate) struct Suspended<E: Entity> {
+    pub(crate) context: Context,
+    pub(crate) caller: Option<Arc<dyn Caller>>,
+    pub(crate) future: FutureSlot<E>,
+    pub(crate) task: tokio::task::AbortHandle,
+}
+
+/// Where a suspended turn's future is, so that it can be dropped at its limit while its task is not looking.
+pub(crate) type FutureSlot<E> = Rc<RefCell<Option<Pin<Box<dyn Run<E>>>>>>;
+
+impl<E: Entity> Activation<E> {
+    pub(crate) fn new(to: Arc<RefInner<E>>, state: E, phase: Phase, now: Tick) -> Self {
+        Self {
+            to,
+            place: Cell::new(usize::MAX),
+            state: StateCell::new(state),
+            control: RefCell::new(Control {
+                phase,
+                queue: VecDeque::new(),
+                readers: 0,
+                writer: false,
+                renewed: true,
+                held: false,
+                leaving: false,
+                broken: false,
+                used: now,
+                alarm: None,
+                suspended: Vec::new(),
+                ledger: None,
+                link: None,
+            }),
+        }
+    }
+}
+
+impl<E: Entity> Control<E> {
+    /// Whether nobody more may wait. Callers who went away do not count.
+    pub(crate) fn is_full(&mut self, limit: usize) -> bool {
+        if self.queue.len() >= limit {
+            self.queue.retain(|queued| match queued {
+                Queued::Call(call) => !call.is_abandoned(),
+                Queued::Message(_) | Queued::DropLetter(_) => true,
+            });
+        }
+        self.queue.len() >= limit
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.writer || self.readers > 0
+    }
+
+    /// Nothing waits, nothing runs, and the store has everything.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && !self.is_running() && self.ledger.as_ref().is_none_or(|ledger| ledger.is_clean())
+    }
+}
+
+/// A turn's way to the claim under which it runs.
+pub(crate) struct ClaimLink {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: EntityId,
+    pub(crate) fence: crate::store::Fence,
+}
+
+impl Link for ClaimLink {
+    fn fence_token(&self) -> u64 {
+        self.fence.epoch
+    }
+    fn verify(&self) -> Pin<Box<dyn Future<Output = bool>>> {
+        let verified = self.shared.store.verify(self.id.clone(), self.fence);
+        Box::pin(async move { verified.await.unwrap_or(false) })
+    }
+}

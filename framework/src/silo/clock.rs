@@ -1,0 +1,102 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::entity::{MethodInfo, Tick};
+use crate::silo::shared::Shared;
+use crate::telemetry::Counter;
+
+/// How often the coarse clock moves: the error of a deadline.
+pub(crate) const BEAT: Duration = Duration::from_millis(10);
+
+/// A silo's time: a coarse clock that rises, for deadlines; and the wall clock, for what is stored.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+    ticks: AtomicU64,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        // From 1: 0 means "never".
+        Self { started: Instant::now(), ticks: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn tick(&self) -> Tick {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    fn advance(&self) -> Tick {
+        let ticks = self.started.elapsed().as_millis() as u64 + 1;
+        self.ticks.fetch_max(ticks, Ordering::Relaxed).max(ticks)
+    }
+
+    #[allow(clippy::disallowed_methods)] // the one place where wall time enters
+    pub(crate) fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// The wall clock in ms since the epoch.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        self.wall().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+}
+
+/// What an arbiter is doing, for the thread that watches: the handler that it polls and since when, in one word.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse(AtomicU64);
+
+const METHOD_BITS: u32 = 20;
+
+impl Pulse {
+    /// A handler is about to be polled.
+    pub(crate) fn enter(&self, method: &MethodInfo, now: Tick) {
+        self.0.store(now << METHOD_BITS | u64::from(method.number()), Ordering::Relaxed);
+    }
+
+    /// What it was before: handlers nest when one asks another on its own arbiter.
+    pub(crate) fn before(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// It gave the arbiter back.
+    pub(crate) fn leave(&self, before: u64) {
+        self.0.store(before, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Option<(u64, Tick, u32)> {
+        let word = self.0.load(Ordering::Relaxed);
+        (word != 0).then_some((word, word >> METHOD_BITS, (word & ((1 << METHOD_BITS) - 1)) as u32))
+    }
+}
+
+/// The clock's thread: moves the coarse clock, ends what has waited too long, and watches for handlers that block
+/// their arbiter. A thread of its own, so that no handler can starve it.
+pub(crate) fn run(shared: &Arc<Shared>, stop: &Receiver<()>) {
+    let mut warned = vec![0; shared.arbiters.len()];
+    while stop.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+        let now = shared.clock.advance();
+        shared.deadlines.sweep(now);
+        for (arbiter, warned) in shared.arbiters.iter().zip(&mut warned) {
+            let Some((word, since, method)) = arbiter.pulse.read() else { continue };
+            let blocked = now.saturating_sub(since);
+            if word == *warned || u128::from(blocked) < shared.limits.blocked_warning.as_millis() {
+                continue;
+            }
+            *warned = word;
+            arbiter.shard.count(Counter::Blocked);
+            let handler = MethodInfo::by_number(method).map_or_else(|| "?".into(), ToString::to_string);
+            tracing::warn!(
+                target: "grange",
+                handler,
+                blocked_ms = blocked,
+                "a handler blocks its arbiter, and every entity on it waits: await instead of blocking, or move the \
+                 work to `tokio::task::spawn_blocking`"
+            );
+        }
+    }
+    shared.deadlines.close();
+}

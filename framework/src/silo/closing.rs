@@ -1,0 +1,184 @@
+//! The end of an activation: by its own wish, because it is idle, because the silo stops; or because it fell.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::CallError;
+use crate::entity::{Act, Effects, Entity, Named, Verdict, guarded};
+use crate::silo::activation::{Activation, Phase, Queued, Suspended};
+use crate::silo::finish::cut_off;
+use crate::silo::host::Host;
+use crate::silo::settle::End;
+use crate::silo::turn::{Context, Owed};
+use crate::telemetry::Counter;
+
+impl<E: Entity> Host<E> {
+    /// A turn asked to leave memory, and nothing holds the entity there any more; or it is leaving, and waited for its
+    /// last commit.
+    pub(crate) fn leave_if_asked(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
+        let (phase, asked) = {
+            let control = activation.control.borrow();
+            (control.phase, control.leaving && control.is_idle())
+        };
+        match phase {
+            Phase::Live if asked => self.close(activation),
+            Phase::Closing => self.close_when_clean(activation),
+            Phase::Opening | Phase::Live | Phase::Gone => {}
+        }
+    }
+
+    /// Begins to close an idle activation: its last hook, its last commit, its release.
+    pub(crate) fn close(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
+        let hook = {
+            let mut control = activation.control.borrow_mut();
+            if control.phase != Phase::Live || !control.is_idle() {
+                return;
+            }
+            control.phase = Phase::Closing;
+            // Nothing ran since the instance was made: there is nothing for its hook to undo.
+            if control.renewed { None } else { self.methods.deactivating() }
+        };
+        match hook {
+            Some(hook) => self.run_hook(activation, hook, Owed::OnDeactivate),
+            None => self.close_when_clean(activation),
+        }
+    }
+
+    /// After the hook: when the last commit has landed, the activation is over.
+    pub(crate) fn close_when_clean(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
+        self.advance(activation);
+        let fence = {
+            let control = activation.control.borrow();
+            let clean = control.ledger.as_ref().is_none_or(|ledger| !ledger.has_flight() && !ledger.gathering.dirty);
+            if control.phase != Phase::Closing || control.is_running() || !clean {
+                return;
+            }
+            control.ledger.as_ref().map(|ledger| ledger.fence)
+        };
+        // Out of memory before the release is sent: whatever its answer, nothing of this claim runs any more.
+        let waiting = self.bury(activation);
+        self.shard().count(Counter::Deactivation);
+        if let Some(fence) = fence {
+            actix_rt::spawn(self.shared.store.release(activation.to.id().clone(), fence));
+        }
+        self.hand_on(activation, waiting);
+    }
+
+    /// An activation that can't go on. Who waits for the commit in flight hears one error, whoever else ran the other;
+    /// who waited for a turn is served by the next activation, or refused if this one could not even open.
+    pub(crate) fn topple(self: &Rc<Self>, activation: &Rc<Activation<E>>, in_flight: &CallError, rest: &CallError) {
+        let opening = activation.control.borrow().phase == Phase::Opening;
+        let (held, never_sent) = match &mut activation.control.borrow_mut().ledger {
+            Some(ledger) => ledger.sink(),
+            None => (Vec::new(), Vec::new()),
+        };
+        let mut post = |parcel| self.post(parcel);
+        held.into_iter().for_each(|(release, _)| release.fail(in_flight, &mut post));
+        never_sent.into_iter().for_each(|(release, _)| release.fail(rest, &mut post));
+        let suspended = std::mem::take(&mut activation.control.borrow_mut().suspended);
+        for turn in suspended {
+            self.drop_turn(turn, rest);
+        }
+        let fence = activation.control.borrow().ledger.as_ref().map(|ledger| ledger.fence);
+        let waiting = self.bury(activation);
+        if let Some(fence) = fence {
+            // Another version, or another silo, may be able to run it. A commit of unknown fate is refused from here on.
+            actix_rt::spawn(self.shared.store.release(activation.to.id().clone(), fence));
+        }
+        if !opening {
+            return self.hand_on(activation, waiting);
+        }
+        // It can't be opened: trying again at once for everybody who waits would only repeat that.
+        self.turn_away(waiting, rest);
+    }
+
+    fn turn_away(&self, waiting: Vec<Queued<E>>, error: &CallError) {
+        for queued in waiting {
+            match queued {
+                Queued::Call(call) => call.refuse(error.clone()),
+                Queued::Message(mail) => self.postpone(&mail.envelope, None),
+                Queued::DropLetter(_) => {} // it stays, and is listed again
+            }
+        }
+    }
+
+    fn bury(&self, activation: &Rc<Activation<E>>) -> Vec<Queued<E>> {
+        self.catalog.borrow_mut().remove(activation);
+        let mut control = activation.control.borrow_mut();
+        control.phase = Phase::Gone;
+        control.ledger = None;
+        control.link = None;
+        control.queue.drain(..).collect()
+    }
+
+    fn hand_on(self: &Rc<Self>, activation: &Rc<Activation<E>>, waiting: Vec<Queued<E>>) {
+        if waiting.is_empty() {
+            return;
+        }
+        match self.activation(&activation.to) {
+            Ok(next) => {
+                next.control.borrow_mut().queue.extend(waiting);
+                self.pump(&next);
+            }
+            Err(error) => self.turn_away(waiting, &error),
+        }
+    }
+
+    /// Ends a suspended turn from outside: its future is dropped, its caller is told.
+    pub(crate) fn drop_turn(&self, turn: Suspended<E>, error: &CallError) {
+        let Suspended { context, caller, future, task, .. } = turn;
+        if let Some(caller) = caller {
+            caller.fail(error.clone());
+        }
+        let future = future.borrow_mut().take();
+        // What the handler held is dropped with it, and that is the user's code.
+        if let Err(panic) = guarded(|| drop(future)) {
+            tracing::error!(target: "grange", panic, "a `Drop` panicked");
+        }
+        task.abort();
+        if let Owed::Message { envelope, .. } = &context.owed {
+            self.postpone(envelope, None);
+        }
+    }
+
+    /// `on_activate` or `on_deactivate` has run.
+    pub(crate) fn finish_hook(
+        self: &Rc<Self>,
+        activation: &Rc<Activation<E>>,
+        context: &Context,
+        verdict: Verdict,
+        effects: Effects,
+    ) {
+        let failure = if verdict == Verdict::Done {
+            self.settle_hook(activation, context, effects).err()
+        } else {
+            let mut control = activation.control.borrow_mut();
+            let restored = self.roll_back(activation, &mut control);
+            control.renewed = false;
+            restored
+                .err()
+                .map(|error| error.to_string())
+                .or_else(|| Some(format!("`{}` failed ({verdict:?}); the log has a panic's message", context.method)))
+        };
+        if matches!(context.owed, Owed::OnDeactivate) {
+            if let Some(failure) = failure {
+                tracing::warn!(target: "grange", entity = %activation.to.id(), failure, "an entity left memory all the same");
+            }
+            return self.close_when_clean(activation);
+        }
+        let Some(reason) = failure else { return };
+        tracing::error!(target: "grange", entity = %activation.to.id(), reason, "an entity can't be activated");
+        let error = CallError::Unavailable { reason: format!("{} can't be activated: {reason}", activation.to.id()) };
+        activation.control.borrow_mut().phase = Phase::Opening;
+        self.topple(activation, &cut_off(), &error);
+    }
+
+    fn settle_hook(&self, activation: &Activation<E>, context: &Context, effects: Effects) -> Result<(), String> {
+        let mut control = activation.control.borrow_mut();
+        let deleted = effects.acts.iter().any(|act| matches!(act, Act::Delete));
+        self.image(activation, &control, context, deleted)
+            .and_then(|image| self.settle(&mut control, context, End::Done(Bytes::new()), effects.acts, image))
+            .map_err(|overrun| CallError::from(overrun).to_string())
+    }
+}

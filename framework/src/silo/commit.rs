@@ -1,0 +1,225 @@
+//! From a batch to the store, and from the store's answer to whatever waited for it.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::CallError;
+use crate::entity::{Entity, Named, Tick};
+use crate::messaging::Parcel;
+use crate::silo::activation::{Activation, Control, Phase};
+use crate::silo::config::millis;
+use crate::silo::here;
+use crate::silo::host::Host;
+use crate::silo::settle::Now;
+use crate::store::{Commit, Committed, Pending, Refusal, Store, StoreError};
+use crate::telemetry::Counter;
+
+/// How a commit ended.
+enum Fate {
+    Landed,
+    /// It was refused when it was first sent: it is not in the store, and never will be.
+    Refused(Refusal),
+    /// Perhaps, perhaps not.
+    Unknown(String),
+}
+
+/// The answer to the first send: there, or to come.
+enum First {
+    Answered(Result<Committed, StoreError>),
+    Awaited(Pending<Committed>),
+}
+
+/// How often a commit is sent again when its answer was lost.
+const RESENDS: u32 = 3;
+
+/// A pause before a commit is sent again.
+const RESEND_PAUSE: Duration = Duration::from_millis(50);
+
+impl<E: Entity> Host<E> {
+    /// Does what is due for what is durable: commits, sends what is committed, forgets what is acknowledged.
+    ///
+    /// Says whether a commit landed at once: then more may be able to run.
+    pub(crate) fn advance(self: &Rc<Self>, activation: &Rc<Activation<E>>) -> bool {
+        let mut landed = false;
+        // A commit that lands at once lets the next one follow: a loop and not a recursion.
+        while self.commit_once(activation) {
+            landed = true;
+        }
+        self.dispatch(activation);
+        landed
+    }
+
+    /// Starts the next commit; says whether it landed at once, so that there may be another.
+    fn commit_once(self: &Rc<Self>, activation: &Rc<Activation<E>>) -> bool {
+        let now = self.shared.clock.wall_ms();
+        let commit = {
+            let mut control = activation.control.borrow_mut();
+            if !matches!(control.phase, Phase::Live | Phase::Closing) {
+                return false;
+            }
+            let Some(ledger) = &mut control.ledger else { return false };
+            let Some(commit) = ledger.next_commit(now, self.shared.nonce(), &self.shared.limits) else { return false };
+            commit
+        };
+        let started = Instant::now();
+        let mut answer = self.shared.store.commit(commit.clone());
+        // A store in memory answers at once.
+        let first = match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(Committed::Done)) => {
+                self.landed(activation, started);
+                return true;
+            }
+            Poll::Ready(refused) => First::Answered(refused),
+            Poll::Pending => First::Awaited(answer),
+        };
+        let (host, activation) = (self.clone(), activation.clone());
+        actix_rt::spawn(async move {
+            let fate = settle_fate(&*host.shared.store, commit, first).await;
+            let _inside = here::enter();
+            match fate {
+                Fate::Landed => {
+                    host.landed(&activation, started);
+                    host.pump(&activation);
+                }
+                fate => host.sunk(&activation, fate),
+            }
+        });
+        false
+    }
+
+    fn landed(&self, activation: &Activation<E>, started: Instant) {
+        let releases = {
+            let mut control = activation.control.borrow_mut();
+            let control = &mut *control;
+            match &mut control.ledger {
+                Some(ledger) => {
+                    let released = ledger.land();
+                    // What was in flight may be older than the attempt that is to be counted before it is made.
+                    control.held &= ledger.gathering.dirty;
+                    released
+                }
+                None => return, // it fell meanwhile, and everybody was told
+            }
+        };
+        let took = started.elapsed();
+        self.shard().count(Counter::Commit);
+        self.shard().commit_took(took);
+        tracing::debug!(
+            target: "grange", entity = %activation.to.id(), released = releases.len(),
+            commit_us = took.as_micros() as u64, "commit"
+        );
+        for (release, span) in releases {
+            span.record("commit_us", took.as_micros() as u64);
+            self.release(release);
+        }
+    }
+
+    fn sunk(self: &Rc<Self>, activation: &Rc<Activation<E>>, fate: Fate) {
+        self.shard().count(Counter::CommitFailed);
+        let gathered = CallError::NotApplied { reason: "an earlier turn of the entity could not be committed".into() };
+        let in_flight = match fate {
+            Fate::Landed => return,
+            Fate::Refused(refusal) => CallError::NotApplied { reason: format!("the store refused: {refusal:?}") },
+            Fate::Unknown(reason) => CallError::Unknown { reason },
+        };
+        tracing::error!(target: "grange", entity = %activation.to.id(), error = %in_flight, "a commit did not land");
+        self.topple(activation, &in_flight, &gathered);
+    }
+
+    /// Sends what is committed, and says when to look again.
+    fn dispatch(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
+        let now = self.now();
+        let wall = self.shared.clock.wall_ms();
+        let (leaving, trim) = {
+            let mut control = activation.control.borrow_mut();
+            if !matches!(control.phase, Phase::Live | Phase::Closing) {
+                return;
+            }
+            let control = &mut *control;
+            let Some(ledger) = &mut control.ledger else { return };
+            let leaving = ledger.outbox.dispatch(now + millis(self.shared.limits.resend));
+            let trim = ledger.next_trim(wall);
+            self.set_alarm(activation.place.get(), control, wall);
+            (leaving, trim)
+        };
+        for (envelope, again) in leaving {
+            self.shard().count(Counter::MessageSent);
+            self.post(Parcel::Message { envelope, again });
+        }
+        let Some((trim, retirements)) = trim else { return };
+        // A trim that is lost is made up for by the next one: the target recognises the repeat.
+        let mut trimmed = self.shared.store.trim(trim);
+        match trimmed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(true)) => retirements.into_iter().for_each(|parcel| self.post(parcel)),
+            Poll::Ready(_) => {}
+            Poll::Pending => {
+                let host = self.clone();
+                actix_rt::spawn(async move {
+                    if let Ok(true) = trimmed.await {
+                        retirements.into_iter().for_each(|parcel| host.post(parcel));
+                    }
+                });
+            }
+        }
+    }
+
+    /// When to look at the outbox and the reminders next.
+    pub(crate) fn set_alarm(&self, place: usize, control: &mut Control<E>, wall: u64) {
+        let alarm = control.ledger.as_ref().and_then(|ledger| {
+            let due = ledger.reminders.next_due().map(|due| self.now() + due.saturating_sub(wall));
+            [ledger.outbox.next_retry(), due].into_iter().flatten().min()
+        });
+        if alarm == control.alarm {
+            return;
+        }
+        let mut catalog = self.catalog.borrow_mut();
+        if let Some(before) = std::mem::replace(&mut control.alarm, alarm) {
+            catalog.alarms.remove(&(before, place));
+        }
+        if let Some(alarm) = alarm {
+            catalog.alarms.insert((alarm, place));
+        }
+    }
+
+    /// An activation's alarm has gone off: repeats what was not acknowledged, fires what is due.
+    pub(crate) fn alarm(self: &Rc<Self>, activation: &Rc<Activation<E>>, now: Tick) {
+        {
+            let mut control = activation.control.borrow_mut();
+            control.alarm = None;
+            if let Some(ledger) = &mut control.ledger {
+                ledger.outbox.retry(now);
+                let random = || crate::entity::Realm::random(&*self.shared);
+                ledger.fire_reminders(&Now { ms: self.shared.clock.wall_ms(), random: &random });
+            }
+        }
+        self.pump(activation);
+    }
+}
+
+/// A lost answer is resolved by sending the same commit again, not by guessing. A refusal is definite only as the
+/// answer to the first send: a later one may be due to a claim that was granted after the first had landed.
+async fn settle_fate(store: &dyn Store, commit: Commit, first: First) -> Fate {
+    let mut answer = match first {
+        First::Answered(answer) => answer,
+        First::Awaited(answer) => answer.await,
+    };
+    for resend in 0.. {
+        answer = match answer {
+            Ok(Committed::Done) => return Fate::Landed,
+            Ok(Committed::Refused(refusal)) if resend == 0 => return Fate::Refused(refusal),
+            Ok(Committed::Refused(refusal)) => {
+                return Fate::Unknown(format!("the store did not answer, and then refused: {refusal:?}"));
+            }
+            Err(error @ StoreError::Closed) => return Fate::Unknown(error.to_string()),
+            Err(error) if resend == RESENDS => return Fate::Unknown(error.to_string()),
+            Err(_) => {
+                tokio::time::sleep(RESEND_PAUSE).await;
+                store.commit(commit.clone()).await
+            }
+        };
+    }
+    Fate::Unknown(String::new())
+}

@@ -1,0 +1,135 @@
+use std::any::{Any, TypeId};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use actix::{Actor, Addr};
+
+use crate::CallError;
+use crate::entity::{Entity, Handlers, Job, Notice, Port, PortOf, RawRef, Realm, RefInner, Source};
+use crate::silo::here;
+use crate::silo::host::{Deliver, Host, HostActor, Posted};
+use crate::silo::shared::{Letterbox, Post, Shared};
+use crate::silo::sweep::Sweep;
+
+/// The way into a silo for one kind: picks the arbiter on which the entity lives, always the same one.
+pub(crate) struct Door<E: Entity> {
+    /// Weak, since what is shared holds the doors. A call brings its own way there.
+    shared: Weak<Shared>,
+    hosts: Vec<Addr<HostActor<E>>>,
+    /// Unique in the process.
+    number: u64,
+    kind: Arc<str>,
+}
+
+impl<E: Entity> Door<E> {
+    fn arbiter(&self, to: &RefInner<E>) -> usize {
+        // The high half: the table of activations uses the low one.
+        (to.hash >> 32) as usize % self.hosts.len()
+    }
+}
+
+impl<E: Entity> Port<E> for Door<E> {
+    fn kind(&self) -> &Arc<str> {
+        &self.kind
+    }
+
+    fn deliver(&self, mut call: Box<dyn Job<E>>) {
+        let Some(head) = call.head_mut() else { return };
+        let arbiter = self.arbiter(&head.to);
+        let realm = &head.to.realm;
+        // A turn that still runs may ask: it has to finish.
+        if head.parent.is_none() && realm.is_draining() {
+            return call.refuse(CallError::Unavailable { reason: "the silo is shutting down".into() });
+        }
+        if head.source == Source::Notify {
+            let admitted = realm.admit(arbiter);
+            head.notice = Some(Notice { realm: realm.clone(), arbiter });
+            if !admitted {
+                return; // best effort; its notice gives the place back
+            }
+        }
+        let own = here::find::<Host<E>>(self.number).filter(|host| host.arbiter == arbiter);
+        if let Some(host) = &own {
+            host.overtakable.set(host.overtakable.get() + 1);
+        }
+        self.hosts[arbiter].do_send(Deliver { call, own: own.is_some() });
+    }
+
+    fn run_here(&self, call: Box<dyn Job<E>>) -> Result<u64, Box<dyn Job<E>>> {
+        let Some(host) = here::find::<Host<E>>(self.number) else { return Err(call) };
+        let ours = call.head().is_some_and(|head| self.arbiter(&head.to) == host.arbiter);
+        // What this thread sent before by the mailbox is not overtaken.
+        if !ours || host.overtakable.get() > 0 || host.shared.is_draining() {
+            return Err(call);
+        }
+        let Some(_nested) = here::nest() else { return Err(call) };
+        Ok(host.run_here(call))
+    }
+}
+
+impl<E: Entity> Letterbox for Door<E> {
+    fn post(&self, post: Post) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let id = post.addressee();
+        let Ok(key) = rmp_serde::from_slice::<E::Key>(&id.key) else {
+            return tracing::error!(
+                target: "grange",
+                entity = %id,
+                "a message names a key that this kind can't have: was the key's type changed? It stays with its sender"
+            );
+        };
+        let to = RawRef::<E>::new(shared, key, None).inner;
+        self.hosts[self.arbiter(&to)].do_send(Posted(to, post));
+    }
+}
+
+/// A kind that a silo was asked to host: starts its hosts, one an arbiter, and then its door.
+pub(crate) trait Registration: Send + Sync {
+    fn kind(&self) -> &'static str;
+    /// The Rust type, for errors.
+    fn type_name(&self) -> &'static str;
+    /// On the arbiter's own thread.
+    fn start(&self, shared: &Arc<Shared>, arbiter: usize) -> Rc<dyn Sweep>;
+    /// When every arbiter has started.
+    fn open(&self, shared: &Arc<Shared>) -> (TypeId, Box<dyn Any + Send + Sync>, Arc<dyn Letterbox>);
+}
+
+pub(crate) struct Kind<E: Entity> {
+    hosts: Mutex<Vec<(usize, Addr<HostActor<E>>)>>,
+    door: u64,
+}
+
+impl<E: Handlers> Kind<E> {
+    pub(crate) fn new() -> Self {
+        static DOORS: AtomicU64 = AtomicU64::new(0);
+        Self { hosts: Mutex::default(), door: DOORS.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl<E: Handlers> Registration for Kind<E> {
+    fn kind(&self) -> &'static str {
+        E::KIND
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<E>()
+    }
+
+    fn start(&self, shared: &Arc<Shared>, arbiter: usize) -> Rc<dyn Sweep> {
+        let host = Host::<E>::new(shared.clone(), arbiter);
+        let known: Rc<dyn Any> = host.clone();
+        here::register(self.door, Rc::downgrade(&known));
+        let address = HostActor(host.clone()).start();
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).push((arbiter, address));
+        host
+    }
+
+    fn open(&self, shared: &Arc<Shared>) -> (TypeId, Box<dyn Any + Send + Sync>, Arc<dyn Letterbox>) {
+        let mut hosts = std::mem::take(&mut *self.hosts.lock().unwrap_or_else(PoisonError::into_inner));
+        hosts.sort_by_key(|(arbiter, _)| *arbiter);
+        let hosts: Vec<_> = hosts.into_iter().map(|(_, address)| address).collect();
+        let door = Arc::new(Door { shared: Arc::downgrade(shared), hosts, number: self.door, kind: E::KIND.into() });
+        (TypeId::of::<E>(), Box::new(PortOf::<E>(door.clone())), door)
+    }
+}

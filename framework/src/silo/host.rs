@@ -1,0 +1,334 @@
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::{Actor, Context as ActorContext, Handler};
+use hashbrown::HashTable;
+use slab::Slab;
+
+use crate::CallError;
+use crate::entity::{Entity, Handlers, Job, Methods, Named, Realm, RefInner, Tick};
+use crate::messaging::Parcel;
+use crate::silo::activation::{Activation, Mail, Phase, Queued};
+use crate::silo::clock::Pulse;
+use crate::silo::here;
+use crate::silo::shared::{Post, Shared};
+use crate::telemetry::{Counter, Shard};
+
+/// The activations of one kind on one arbiter. All of a kind's entities that hash to this arbiter live here, each for
+/// as long as it is active.
+///
+/// One actor with a map and not an actor for each entity: less than half the memory, and faster when many call (the
+/// figures are in ARCHITECTURE.md).
+pub(crate) struct Host<E: Entity> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) arbiter: usize,
+    pub(crate) methods: Methods<E>,
+    pub(crate) catalog: RefCell<Catalog<E>>,
+    /// Reused: states are encoded here and compared with what is stored.
+    pub(crate) scratch: RefCell<Vec<u8>>,
+    pub(crate) mailbox_calls_max: usize,
+    pub(crate) idle_ms: Tick,
+    /// Calls that this thread sent by the mailbox and that are still in it.
+    pub(crate) overtakable: Cell<usize>,
+    /// Calls that ran without a mailbox.
+    numbers: Cell<u64>,
+    /// This host's, unique in the process.
+    number: u64,
+}
+
+/// Who is in memory.
+pub(crate) struct Catalog<E: Entity> {
+    pub(crate) activations: Slab<Rc<Activation<E>>>,
+    table: HashTable<usize>,
+    /// When to look at which activation's outbox and reminders.
+    pub(crate) alarms: BTreeSet<(Tick, usize)>,
+    /// Activations with suspended turns: their limits are watched.
+    pub(crate) suspended: BTreeSet<usize>,
+    /// Activations in whose queue a call of another turn waits: cycles are looked for.
+    pub(crate) contended: BTreeSet<usize>,
+    /// How far the search for idle activations has come.
+    pub(crate) scanned: usize,
+}
+
+impl<E: Entity> Catalog<E> {
+    pub(crate) fn find(&self, to: &RefInner<E>) -> Option<&Rc<Activation<E>>> {
+        let place = self.table.find(to.hash, |place| self.activations[*place].to.key == to.key)?;
+        self.activations.get(*place)
+    }
+
+    pub(crate) fn insert(&mut self, activation: &Rc<Activation<E>>) {
+        let place = self.activations.insert(activation.clone());
+        activation.place.set(place);
+        let activations = &self.activations;
+        self.table.insert_unique(activation.to.hash, place, |place| activations[*place].to.hash);
+    }
+
+    /// Takes it out of memory; the handles that are left see that it is gone.
+    pub(crate) fn remove(&mut self, activation: &Activation<E>) {
+        let place = activation.place.replace(usize::MAX);
+        let Some(_) = self.activations.try_remove(place) else { return };
+        if let Ok(found) = self.table.find_entry(activation.to.hash, |found| *found == place) {
+            found.remove();
+        }
+        if let Some(alarm) = activation.control.borrow_mut().alarm.take() {
+            self.alarms.remove(&(alarm, place));
+        }
+        self.suspended.remove(&place);
+        self.contended.remove(&place);
+    }
+}
+
+impl<E: Handlers> Host<E> {
+    pub(crate) fn new(shared: Arc<Shared>, arbiter: usize) -> Rc<Self> {
+        let mut methods = Methods::new();
+        E::register(&mut methods);
+        static HOSTS: AtomicU64 = AtomicU64::new(0);
+        let limits = &shared.limits;
+        Rc::new(Self {
+            arbiter,
+            methods,
+            catalog: RefCell::new(Catalog {
+                activations: Slab::new(),
+                table: HashTable::new(),
+                alarms: BTreeSet::new(),
+                suspended: BTreeSet::new(),
+                contended: BTreeSet::new(),
+                scanned: 0,
+            }),
+            scratch: RefCell::default(),
+            mailbox_calls_max: E::SETTINGS.mailbox.map_or(limits.mailbox_calls_max, |calls| calls as usize),
+            idle_ms: E::SETTINGS.idle_ms.unwrap_or(limits.idle.as_millis() as Tick),
+            overtakable: Cell::new(0),
+            numbers: Cell::new(0),
+            number: HOSTS.fetch_add(1, Ordering::Relaxed) % (1 << 22),
+            shared,
+        })
+    }
+}
+
+impl<E: Entity> Host<E> {
+    pub(crate) fn now(&self) -> Tick {
+        self.shared.clock.tick()
+    }
+
+    pub(crate) fn shard(&self) -> &Shard {
+        &self.shared.arbiters[self.arbiter].shard
+    }
+
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.shared.arbiters[self.arbiter].pulse
+    }
+
+    pub(crate) fn post(&self, parcel: Parcel) {
+        self.shared.post(Post::Parcel(parcel));
+    }
+
+    /// The activation of this entity: the live one, or one that begins to open.
+    ///
+    /// # Errors
+    /// When not even an instance could be made.
+    pub(crate) fn activation(self: &Rc<Self>, to: &Arc<RefInner<E>>) -> Result<Rc<Activation<E>>, CallError> {
+        if let Some(found) = self.catalog.borrow().find(to) {
+            return Ok(found.clone());
+        }
+        self.activate(to)
+    }
+
+    /// A call has arrived.
+    fn deliver(self: &Rc<Self>, call: Box<dyn Job<E>>) {
+        let Some(head) = call.head() else { return };
+        let activation = match self.activation(&head.to) {
+            Ok(activation) => activation,
+            Err(error) => return call.refuse(error),
+        };
+        let mut control = activation.control.borrow_mut();
+        if let Some(parent) = head.parent.clone() {
+            match self.relation(&activation, &control, &parent, call.info()) {
+                Relation::Stranger => {}
+                Relation::Reentrant => {
+                    // A read within its own chain's read: it can't wait for what waits for it.
+                    control.queue.push_front(Queued::Call(call));
+                    drop(control);
+                    return self.pump(&activation);
+                }
+                Relation::Cycle(chain) => {
+                    self.shard().count(Counter::CallCyclic);
+                    return call.refuse(CallError::Cycle { chain });
+                }
+            }
+            if control.is_running() || !control.queue.is_empty() {
+                self.catalog.borrow_mut().contended.insert(activation.place.get());
+            }
+        }
+        if control.is_full(self.mailbox_calls_max) {
+            self.shard().count(Counter::CallOverloaded);
+            return call.refuse(CallError::Overloaded {
+                what: format!("the mailbox of {}, {} calls,", activation.to.id(), self.mailbox_calls_max),
+                retry_after: Duration::from_millis(100),
+            });
+        }
+        drop(control);
+        self.pump_with(&activation, Some(Queued::Call(call)));
+    }
+
+    /// A call whose caller is on this thread, outside of every host.
+    pub(crate) fn run_here(self: &Rc<Self>, mut call: Box<dyn Job<E>>) -> u64 {
+        let _inside = here::enter();
+        // Of no other sequence: the realm's numbers are small, and each host has a prefix of its own.
+        let number = 1 << 63 | self.number << 40 | self.numbers.replace(self.numbers.get() + 1);
+        if let Some(head) = call.head_mut() {
+            head.call = number;
+        }
+        self.deliver(call);
+        number
+    }
+
+    /// Another entity's message, or word about one of ours.
+    fn receive(self: &Rc<Self>, to: &Arc<RefInner<E>>, parcel: Parcel) {
+        match parcel {
+            Parcel::Message { envelope, again } => {
+                if self.shared.is_draining() {
+                    return; // it stays in its sender's outbox
+                }
+                let Ok(activation) = self.activation(to) else { return self.postpone(&envelope, None) };
+                let mut control = activation.control.borrow_mut();
+                if control.is_full(self.mailbox_calls_max) {
+                    drop(control);
+                    return self.postpone(&envelope, None);
+                }
+                let mail = Mail { envelope, again, counted: false, arrived: self.now() };
+                drop(control);
+                self.pump_with(&activation, Some(Queued::Message(mail)));
+            }
+            Parcel::Acknowledge { by, sequence, .. } => {
+                let Some(activation) = self.live(to) else { return };
+                if let Some(ledger) = &mut activation.control.borrow_mut().ledger {
+                    ledger.acknowledge(&by, sequence);
+                }
+                self.pump(&activation);
+            }
+            Parcel::Later { by, sequence, after, .. } => {
+                let Some(activation) = self.live(to) else { return };
+                let (now, random) = (self.now(), self.shared.random());
+                if let Some(ledger) = &mut activation.control.borrow_mut().ledger {
+                    ledger.outbox.postpone(&by, sequence, |failures| {
+                        now + after.unwrap_or_else(|| crate::messaging::backoff(failures, random))
+                    });
+                }
+                self.pump(&activation);
+            }
+            Parcel::Forget { sender, sequence, .. } => {
+                let Some(activation) = self.live(to) else { return };
+                {
+                    let mut control = activation.control.borrow_mut();
+                    // Repeats that wait for their turn would be taken for new without the record.
+                    control.queue.retain(|queued| match queued {
+                        Queued::Message(Mail { envelope, .. }) => {
+                            envelope.from != sender || envelope.sequence > sequence
+                        }
+                        Queued::Call(_) | Queued::DropLetter(_) => true,
+                    });
+                    if let Some(ledger) = &mut control.ledger {
+                        ledger.forget(&sender, sequence);
+                    }
+                }
+                self.pump(&activation);
+            }
+            Parcel::DropLetter { number, .. } => {
+                let Ok(activation) = self.activation(to) else { return };
+                let mut control = activation.control.borrow_mut();
+                control.queue.push_back(Queued::DropLetter(number));
+                drop(control);
+                self.pump(&activation);
+            }
+            Parcel::Wake { .. } => {
+                if !self.shared.is_draining() {
+                    // One that can't be activated says so in the log, and is woken again.
+                    if let Ok(activation) = self.activation(to) {
+                        self.pump(&activation);
+                    }
+                }
+            }
+        }
+    }
+
+    fn live(&self, to: &RefInner<E>) -> Option<Rc<Activation<E>>> {
+        let found = self.catalog.borrow().find(to)?.clone();
+        let phase = found.control.borrow().phase;
+        matches!(phase, Phase::Live | Phase::Closing).then_some(found)
+    }
+
+    /// Asks the sender of a message for it again, later.
+    pub(crate) fn postpone(&self, envelope: &crate::wire::Envelope, after: Option<Tick>) {
+        self.shard().count(Counter::MessagePostponed);
+        self.post(Parcel::Later {
+            sender: envelope.from.clone(),
+            by: envelope.to.clone(),
+            sequence: envelope.sequence,
+            after,
+        });
+    }
+}
+
+/// How a call stands to the turns that run in the entity that it wants.
+pub(crate) enum Relation {
+    /// It waits like everybody.
+    Stranger,
+    /// Its own chain reads here, and it reads as well.
+    Reentrant,
+    /// Its own chain waits for it.
+    Cycle(Vec<String>),
+}
+
+/// The actor that brings a host its messages; everything else is in [`Host`].
+pub(crate) struct HostActor<E: Entity>(pub(crate) Rc<Host<E>>);
+
+impl<E: Entity> Unpin for HostActor<E> {} // `Actor` wants it; nothing inside is pinned
+
+impl<E: Entity> Actor for HostActor<E> {
+    type Context = ActorContext<Self>;
+}
+
+/// A call for this host.
+pub(crate) struct Deliver<E: Entity> {
+    pub(crate) call: Box<dyn Job<E>>,
+    /// It comes from this thread.
+    pub(crate) own: bool,
+}
+
+impl<E: Entity> actix::Message for Deliver<E> {
+    type Result = ();
+}
+
+impl<E: Entity> Handler<Deliver<E>> for HostActor<E> {
+    type Result = ();
+    fn handle(&mut self, Deliver { call, own }: Deliver<E>, _: &mut Self::Context) {
+        let _inside = here::enter();
+        if own {
+            self.0.overtakable.set(self.0.overtakable.get().saturating_sub(1));
+        }
+        self.0.deliver(call);
+    }
+}
+
+/// A parcel or a probe for one of this host's entities.
+pub(crate) struct Posted<E: Entity>(pub(crate) Arc<RefInner<E>>, pub(crate) Post);
+
+impl<E: Entity> actix::Message for Posted<E> {
+    type Result = ();
+}
+
+impl<E: Entity> Handler<Posted<E>> for HostActor<E> {
+    type Result = ();
+    fn handle(&mut self, Posted(to, post): Posted<E>, _: &mut Self::Context) {
+        let _inside = here::enter();
+        match post {
+            Post::Parcel(parcel) => self.0.receive(&to, parcel),
+            Post::Probe(probe) => self.0.follow(&to, probe),
+        }
+    }
+}

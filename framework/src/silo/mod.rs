@@ -1,0 +1,34 @@
+//! Where entities live: a process with its arbiters, the activations on them, and the way of a call through a turn to
+//! its commit.
+//!
+//! In reading order: [`builder`] makes a [`Silo`] of a [`shared`] part, its arbiters and a clock; a [`door`] hands calls
+//! to the [`host`] of their kind on their arbiter; the host keeps each [`activation`], [`opening`] claims and loads it,
+//! [`pump`] starts turns ([`here`]: at once, when the caller is on the same arbiter), [`finish`] ends them, [`settle`] makes their effects part of the [`ledger`]'s next commit,
+//! [`commit`] writes it and lets go what it held, [`closing`] ends the activation; [`sweep`] and [`cycle`] look after
+//! what takes too long.
+//!
+//! Two laws, each an absence: no effect leaves a turn before its commit; nothing leaves the outbox that is not committed.
+
+mod activation;
+mod agenda;
+mod batch;
+mod builder;
+mod clock;
+mod closing;
+mod commit;
+mod config;
+mod cycle;
+mod door;
+mod finish;
+mod here;
+mod host;
+mod ledger;
+mod opening;
+mod pump;
+mod settle;
+mod shared;
+mod sweep;
+mod turn;
+
+pub use builder::{Silo, SiloBuilder};
+pub use config::Limits;

@@ -1,0 +1,106 @@
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::CallError;
+use crate::entity::{Entity, Named, RefInner, guarded};
+use crate::silo::activation::{Activation, ClaimLink, Phase};
+use crate::silo::here;
+use crate::silo::host::Host;
+use crate::silo::ledger::Ledger;
+use crate::store::{Claim, Claimed, Record, StoreError};
+use crate::telemetry::Counter;
+
+impl<E: Entity> Host<E> {
+    /// Begins to bring an entity into memory. Calls may queue at once; turns start when it is open.
+    pub(crate) fn activate(self: &Rc<Self>, to: &Arc<RefInner<E>>) -> Result<Rc<Activation<E>>, CallError> {
+        let state = guarded(E::fresh).map_err(|panic| CallError::Unavailable {
+            reason: format!("{} can't be activated: `Default` of `{}` panicked: {panic}", to.id(), E::KIND),
+        })?;
+        let phase = if E::STATE.is_some() { Phase::Opening } else { Phase::Live };
+        let activation = Rc::new(Activation::new(to.clone(), state, phase, self.now()));
+        self.catalog.borrow_mut().insert(&activation);
+        self.shard().count(Counter::Activation);
+        if phase == Phase::Opening {
+            self.claim(&activation)?;
+        }
+        Ok(activation)
+    }
+
+    /// # Errors
+    /// When a store that answers at once did not let it open.
+    fn claim(self: &Rc<Self>, activation: &Rc<Activation<E>>) -> Result<(), CallError> {
+        let mut claimed = self.shared.store.claim(Claim {
+            id: activation.to.id().clone(),
+            owner: self.shared.incarnation,
+            nonce: self.shared.nonce(),
+            now: self.shared.clock.wall_ms(),
+        });
+        // A store in memory answers at once.
+        if let Poll::Ready(answer) = claimed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return self.open(activation, answer);
+        }
+        let (host, activation) = (self.clone(), activation.clone());
+        actix_rt::spawn(async move {
+            let answer = claimed.await;
+            let _inside = here::enter();
+            if host.open(&activation, answer).is_ok() {
+                host.pump(&activation);
+            }
+        });
+        Ok(())
+    }
+
+    fn open(
+        self: &Rc<Self>,
+        activation: &Rc<Activation<E>>,
+        answer: Result<Claimed, StoreError>,
+    ) -> Result<(), CallError> {
+        let error = match answer {
+            Ok(Claimed::Granted(record)) => {
+                let fence = record.fence;
+                match self.load(activation, *record) {
+                    Ok(()) => {
+                        let mut control = activation.control.borrow_mut();
+                        control.phase = Phase::Live;
+                        self.set_alarm(activation.place.get(), &mut control, self.shared.clock.wall_ms());
+                        return Ok(());
+                    }
+                    Err(reason) => {
+                        // Another version may be able to run it.
+                        actix_rt::spawn(self.shared.store.release(activation.to.id().clone(), fence));
+                        CallError::Unreadable { reason }
+                    }
+                }
+            }
+            Ok(Claimed::Taken { owner }) => {
+                CallError::Unavailable { reason: format!("{} is owned by the silo {owner}", activation.to.id()) }
+            }
+            Err(error) => CallError::Unavailable { reason: format!("{} can't be loaded: {error}", activation.to.id()) },
+        };
+        let unreadable = matches!(error, CallError::Unreadable { .. });
+        // A decoder's words may tell what is stored: they are for the caller, not for the log.
+        let told = if unreadable { "its stored state can't be read by this version".into() } else { error.to_string() };
+        tracing::error!(target: "grange", entity = %activation.to.id(), error = told, "an entity can't be activated");
+        self.topple(activation, &error, &error);
+        Err(error)
+    }
+
+    fn load(&self, activation: &Activation<E>, record: Record) -> Result<(), String> {
+        let Some(codec) = &E::STATE else { return Ok(()) };
+        let id = activation.to.id().clone();
+        let link = ClaimLink { shared: self.shared.clone(), id: id.clone(), fence: record.fence };
+        let mut ledger = Ledger::open(id, record).map_err(|error| format!("its records can't be decoded: {error}"))?;
+        if let Some(image) = &ledger.image {
+            let (state, foreign) = guarded(|| codec.load(image))
+                .map_err(|panic| format!("decoding its state panicked: {panic}"))?
+                .map_err(|error| error.to_string())?;
+            activation.state.replace(state);
+            ledger.foreign = foreign;
+        }
+        let mut control = activation.control.borrow_mut();
+        control.ledger = Some(Box::new(ledger));
+        control.link = Some(Rc::new(link));
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::ready;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::store::{
+    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Pending, Record, Refusal, StateWrite, Stats,
+    Store, StoreError, Trim,
+};
+use crate::wire::EntityId;
+
+/// The contract in its shortest form: what a store does, with nothing about how to keep it.
+///
+/// The data lives as long as the value. Share it in an `Arc` to start a silo again over what an earlier one left.
+#[derive(Debug)]
+pub struct MemoryStore {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    generation: u64,
+    entities: HashMap<EntityId, Entity>,
+    agenda: BTreeSet<(u64, EntityId)>,
+    letters: BTreeSet<(EntityId, u64)>,
+    stats: Stats,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Entity {
+    /// Who may write; `None`: nobody.
+    claim: Option<Fence>,
+    /// The highest that was granted.
+    epoch: u64,
+    version: u64,
+    /// The commit that made this version.
+    commit: Option<u128>,
+    state: Option<Bytes>,
+    fields: BTreeMap<Field, Bytes>,
+    wake: Option<u64>,
+}
+
+impl MemoryStore {
+    /// An empty store. The generation is random, unless a simulation has to be repeatable.
+    pub fn new(generation: u64) -> Self {
+        Self { kept: Mutex::new(Kept { generation, ..Kept::default() }) }
+    }
+
+    /// Takes back all claims of an incarnation that is dead, so that others may claim its entities.
+    pub fn forget(&self, owner: Incarnation) {
+        for entity in self.lock().entities.values_mut() {
+            entity.claim.take_if(|claim| claim.owner == owner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer<T: Send + 'static>(&self, act: impl FnOnce(&mut Kept) -> T) -> Pending<T> {
+        let mut kept = self.lock();
+        let answer = if kept.closed { Err(StoreError::Closed) } else { Ok(act(&mut kept)) };
+        Box::pin(ready(answer))
+    }
+}
+
+impl Kept {
+    fn claim(&mut self, claim: &Claim) -> Claimed {
+        self.stats.claims += 1;
+        let entity = self.entities.entry(claim.id.clone()).or_default();
+        match entity.claim {
+            Some(held) if held.owner != claim.owner => return Claimed::Taken { owner: held.owner },
+            _ => entity.epoch = (entity.epoch + 1).max(claim.now),
+        }
+        let fence = Fence { owner: claim.owner, nonce: claim.nonce, epoch: entity.epoch };
+        entity.claim = Some(fence);
+        Claimed::Granted(Box::new(Record {
+            fence,
+            generation: self.generation,
+            version: entity.version,
+            state: entity.state.clone(),
+            fields: entity.fields.clone(),
+            wake: entity.wake,
+        }))
+    }
+
+    fn commit(&mut self, commit: Commit) -> Committed {
+        let Some(entity) = self.entities.get_mut(&commit.id) else {
+            return Committed::Refused(Refusal::Superseded);
+        };
+        if entity.commit == Some(commit.commit) {
+            return Committed::Done;
+        } else if entity.claim != Some(commit.fence) {
+            return Committed::Refused(Refusal::Superseded);
+        } else if self.generation != commit.generation {
+            return Committed::Refused(Refusal::Generation);
+        } else if entity.version != commit.version {
+            return Committed::Refused(Refusal::Stale);
+        }
+        self.stats.commits += 1;
+        self.stats.syncs += 1;
+        self.stats.bytes += commit.bytes();
+        entity.version += 1;
+        entity.commit = Some(commit.commit);
+        match commit.state {
+            StateWrite::Keep => {}
+            StateWrite::Put(state) => entity.state = Some(state),
+            StateWrite::Delete => entity.state = None,
+        }
+        for (field, value) in commit.puts {
+            if let Field::Letter(number) = field {
+                self.letters.insert((commit.id.clone(), number));
+            }
+            entity.fields.insert(field, value);
+        }
+        self.remove(&commit.id, &commit.removes, commit.wake);
+        Committed::Done
+    }
+
+    fn trim(&mut self, trim: &Trim) -> bool {
+        let held = self.holds(&trim.id, trim.fence) && self.generation == trim.generation;
+        if held {
+            self.stats.trims += 1;
+            self.remove(&trim.id, &trim.removes, trim.wake);
+        }
+        held
+    }
+
+    fn remove(&mut self, id: &EntityId, removes: &[Field], wake: Option<u64>) {
+        let Some(entity) = self.entities.get_mut(id).filter(|entity| entity.version > 0) else { return };
+        for field in removes {
+            if let Field::Letter(number) = field {
+                self.letters.remove(&(id.clone(), *number));
+            }
+            entity.fields.remove(field);
+        }
+        if let Some(wake) = entity.wake {
+            self.agenda.remove(&(wake, id.clone()));
+        }
+        entity.wake = wake;
+        self.agenda.extend(wake.map(|wake| (wake, id.clone())));
+    }
+
+    fn release(&mut self, id: &EntityId, fence: Fence) {
+        if let Some(entity) = self.entities.get_mut(id).filter(|entity| entity.claim == Some(fence)) {
+            entity.claim = None;
+            // Reading random ids must not leave a record each.
+            if entity.version == 0 {
+                self.entities.remove(id);
+            }
+        }
+    }
+
+    fn holds(&self, id: &EntityId, fence: Fence) -> bool {
+        self.entities.get(id).is_some_and(|entity| entity.claim == Some(fence))
+    }
+
+    fn due(&self, until: u64, limit: usize) -> Vec<Due> {
+        let due = self.agenda.iter().take_while(|(wake, _)| *wake <= until).take(limit);
+        due.map(|(wake, id)| Due { wake: *wake, id: id.clone() }).collect()
+    }
+
+    fn letters(&self, limit: usize) -> Vec<(EntityId, u64, Bytes)> {
+        let content = |id, number| self.entities.get(id)?.fields.get(&Field::Letter(number)).cloned();
+        let letters = self.letters.iter().filter_map(|(id, n)| Some((id.clone(), *n, content(id, *n)?)));
+        letters.take(limit).collect()
+    }
+}
+
+impl Store for MemoryStore {
+    fn claim(&self, claim: Claim) -> Pending<Claimed> {
+        self.answer(|kept| kept.claim(&claim))
+    }
+    fn commit(&self, commit: Commit) -> Pending<Committed> {
+        self.answer(|kept| kept.commit(commit))
+    }
+    fn trim(&self, trim: Trim) -> Pending<bool> {
+        self.answer(|kept| kept.trim(&trim))
+    }
+    fn release(&self, id: EntityId, fence: Fence) -> Pending<()> {
+        self.answer(|kept| kept.release(&id, fence))
+    }
+    fn verify(&self, id: EntityId, fence: Fence) -> Pending<bool> {
+        self.answer(|kept| kept.holds(&id, fence))
+    }
+    fn due(&self, until: u64, limit: usize) -> Pending<Vec<Due>> {
+        self.answer(|kept| kept.due(until, limit))
+    }
+    fn letters(&self, limit: usize) -> Pending<Vec<(EntityId, u64, Bytes)>> {
+        self.answer(|kept| kept.letters(limit))
+    }
+    fn stats(&self) -> Stats {
+        self.lock().stats
+    }
+    fn close(&self) -> Pending<()> {
+        self.answer(|kept| kept.closed = true)
+    }
+}

@@ -1,0 +1,60 @@
+//! What goes without a turn, and what finds entities without naming them.
+
+use super::{claim, commit, done, every_field, id, trim};
+use crate::store::{Commit, Due, Field, Store, Trim};
+
+/// A trim removes fields and sets the wake time, if the claim is still the current one; the version stays.
+pub async fn a_trim_needs_the_claim_and_keeps_the_version(store: &dyn Store) {
+    let record = claim(store, &id("a"), 1, 10).await;
+    done(store, Commit { puts: every_field(), wake: Some(5), ..commit(&record, &id("a"), b"s") }).await;
+    let trim = trim(&record, &id("a"), vec![Field::Outbox(1)], None);
+    assert!(store.trim(trim.clone()).await.unwrap());
+    assert_eq!(store.due(u64::MAX, 10).await.unwrap(), []);
+    assert!(!store.trim(Trim { generation: record.generation ^ 1, ..trim.clone() }).await.unwrap());
+    let read = claim(store, &id("a"), 1, 11).await;
+    assert_eq!((read.version, read.fields.len(), read.wake), (1, every_field().len() - 1, None));
+    assert!(!store.trim(Trim { removes: vec![Field::Sequence], wake: Some(1), ..trim }).await.unwrap());
+    assert_eq!(claim(store, &id("a"), 1, 12).await.fields.len(), every_field().len() - 1);
+    assert_eq!(store.stats().trims, 1);
+}
+
+/// A trim of an entity that was never committed has nothing to remove, and makes no record.
+pub async fn a_trim_of_nothing_leaves_nothing(store: &dyn Store) {
+    let record = claim(store, &id("a"), 1, 10).await;
+    assert!(store.trim(trim(&record, &id("a"), vec![Field::Sequence], Some(3))).await.unwrap());
+    assert_eq!(store.due(u64::MAX, 10).await.unwrap(), []);
+    assert_eq!(claim(store, &id("a"), 1, 11).await.wake, None);
+}
+
+/// The earliest first, each at its last wake time, up to the time and the number that were asked for.
+pub async fn the_agenda_names_who_asked_to_be_woken(store: &dyn Store) {
+    for (key, wake) in [("a", Some(30)), ("b", Some(10)), ("c", None), ("d", Some(u64::MAX)), ("e", Some(20))] {
+        let record = claim(store, &id(key), 1, 10).await;
+        done(store, Commit { wake: Some(1), ..commit(&record, &id(key), b"s") }).await;
+        done(store, Commit { version: 1, wake, ..commit(&record, &id(key), b"s") }).await;
+        store.release(id(key), record.fence).await.unwrap();
+    }
+    let due = |wake, key| Due { wake, id: id(key) };
+    assert_eq!(store.due(9, 10).await.unwrap(), []);
+    assert_eq!(store.due(20, 10).await.unwrap(), [due(10, "b"), due(20, "e")]);
+    assert_eq!(store.due(u64::MAX, 2).await.unwrap(), [due(10, "b"), due(20, "e")]);
+    let all = [due(10, "b"), due(20, "e"), due(30, "a"), due(u64::MAX, "d")];
+    assert_eq!(store.due(u64::MAX, 10).await.unwrap(), all);
+}
+
+/// Dead letters are found without naming their entity.
+pub async fn letters_are_listed_until_removed(store: &dyn Store) {
+    for key in ["a", "b"] {
+        let record = claim(store, &id(key), 1, 10).await;
+        let puts = vec![(Field::Letter(1), "one".into()), (Field::Letter(2), "two".into())];
+        done(store, Commit { puts, ..commit(&record, &id(key), b"s") }).await;
+        let removes = vec![Field::Letter(1)];
+        done(store, Commit { version: 1, removes, ..commit(&record, &id(key), b"s") }).await;
+        if key == "b" {
+            store.trim(trim(&record, &id(key), vec![Field::Letter(2)], None)).await.unwrap();
+        }
+    }
+    assert_eq!(store.letters(10).await.unwrap(), [(id("a"), 2, "two".into())]);
+    assert_eq!(store.letters(1).await.unwrap(), [(id("a"), 2, "two".into())]);
+    assert_eq!(store.letters(0).await.unwrap(), []);
+}

@@ -1,0 +1,9 @@
+//! For tests of grange, of stores made by others, and of what is built on grange.
+
+mod faulty;
+mod turn;
+
+pub mod conformance;
+
+pub use faulty::{Fault, FaultyStore, Seen};
+pub use turn::{Effect, Sent, turn};

@@ -1,0 +1,193 @@
+//! The embedded store does what the memory store does, whatever it is asked in whatever order.
+
+mod store_common;
+
+use std::fmt::Debug;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use grange::store::{
+    Claim, Claimed, Commit, EmbeddedStore, Field, MemoryStore, Pending, Record, StateWrite, Store, Trim,
+};
+use proptest::prelude::*;
+use store_common::id;
+use store_common::steps::{Change, ENTITIES, Step, field, steps};
+use uuid::Uuid;
+
+/// Both stores, and what a silo would know.
+struct Pair {
+    directory: tempfile::TempDir,
+    embedded: EmbeddedStore,
+    model: MemoryStore,
+    now: u64,
+    /// Per entity, the last two claims that were granted: the older one and the current one.
+    records: Vec<[Option<Record>; 2]>,
+    sent: Vec<Option<Commit>>,
+    /// Handed over to both, not yet waited for: so that batches come about.
+    waiting: Vec<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let embedded = EmbeddedStore::open(directory.path()).unwrap();
+        let generation = store_common::claim(&embedded, &id("generation"), 1).await.generation;
+        let records = (0..ENTITIES).map(|_| [None, None]).collect();
+        let (model, sent) = (MemoryStore::new(generation), vec![None; ENTITIES]);
+        Self { directory, embedded, model, now: 1, records, sent, waiting: Vec::new() }
+    }
+
+    async fn take(&mut self, step: Step) {
+        let text = format!("{step:?}");
+        match step {
+            Step::Claim { entity, owner } => self.claim(entity, owner).await,
+            Step::Commit(change) => {
+                if let Some(commit) = self.commit(&change) {
+                    self.sent[change.entity] = Some(commit.clone());
+                    self.both(text, |store| store.commit(commit.clone()));
+                }
+            }
+            Step::Resend { entity } => {
+                if let Some(commit) = self.sent[entity].clone() {
+                    self.both(text, |store| store.commit(commit.clone()));
+                }
+            }
+            Step::Trim(change) => {
+                if let Some(Commit { id, fence, generation, removes, wake, .. }) = self.commit(&change) {
+                    let trim = Trim { id, fence, generation, removes, wake };
+                    self.both(text, |store| store.trim(trim.clone()));
+                }
+            }
+            Step::Release { entity, old } => {
+                if let Some(record) = &self.records[entity][usize::from(!old)] {
+                    let fence = record.fence;
+                    self.both(text, |store| store.release(id(&entity.to_string()), fence));
+                }
+            }
+            Step::Verify { entity, old } => {
+                self.settle().await;
+                if let Some(record) = &self.records[entity][usize::from(!old)] {
+                    let fence = record.fence;
+                    self.both(text, |store| store.verify(id(&entity.to_string()), fence));
+                }
+            }
+            Step::Forget { owner } => self.forget(owner).await,
+            Step::Due { until, limit } => {
+                self.settle().await;
+                // Those that are due together come in any order.
+                let all = |store: &dyn Store| store.due(until, ENTITIES);
+                self.both(text, all);
+                self.settle().await;
+                assert!(self.embedded.due(until, limit).await.unwrap().len() <= limit);
+            }
+            Step::Letters { limit } => {
+                self.settle().await;
+                self.both(text, |store| store.letters(limit.saturating_mul(100)));
+            }
+            Step::Fail => self.fail().await,
+            Step::Flush => self.embedded.flush().await.unwrap(),
+            Step::Reopen => {
+                self.settle().await;
+                self.embedded.close().await.unwrap();
+                self.embedded = EmbeddedStore::open(self.directory.path()).unwrap();
+                self.forget_all();
+            }
+        }
+    }
+
+    async fn claim(&mut self, entity: usize, owner: u128) {
+        self.now += 1;
+        let (owner, nonce) = (Uuid::from_u128(owner), Uuid::new_v4().as_u128());
+        let claim = Claim { id: id(&entity.to_string()), owner, nonce, now: self.now };
+        let (embedded, model) = (self.embedded.claim(claim.clone()), self.model.claim(claim));
+        self.settle().await;
+        match (embedded.await.unwrap(), model.await.unwrap()) {
+            (Claimed::Granted(read), Claimed::Granted(expected)) => {
+                assert_eq!(read, expected);
+                self.records[entity].rotate_left(1);
+                self.records[entity][1] = Some(*read);
+            }
+            (Claimed::Taken { owner: read }, Claimed::Taken { owner: expected }) => assert_eq!(read, expected),
+            (read, expected) => panic!("{read:?} instead of {expected:?}"),
+        }
+    }
+
+    fn commit(&mut self, change: &Change) -> Option<Commit> {
+        let record = self.records[change.entity][usize::from(!change.old)].as_mut()?;
+        let version = record.version;
+        // As a silo does that hands over one commit behind the other.
+        record.version += u64::from(!change.version_off && !change.generation_off);
+        let removes: Vec<Field> =
+            change.removes.iter().filter(|n| !change.puts.contains(n)).map(|n| field(*n)).collect();
+        Some(Commit {
+            id: id(&change.entity.to_string()),
+            fence: record.fence,
+            generation: record.generation ^ u64::from(change.generation_off),
+            commit: Uuid::new_v4().as_u128(),
+            version: version + u64::from(change.version_off),
+            state: match change.state {
+                None => StateWrite::Keep,
+                Some(None) => StateWrite::Delete,
+                Some(Some(byte)) => StateWrite::Put(vec![byte; usize::from(byte)].into()),
+            },
+            puts: change.puts.iter().map(|n| (field(*n), Bytes::from(vec![*n; version as usize % 9]))).collect(),
+            removes,
+            wake: change.wake,
+        })
+    }
+
+    /// Asks both, and compares the answers later.
+    fn both<T: Debug + 'static>(&mut self, step: String, ask: impl Fn(&dyn Store) -> Pending<T>) {
+        let (embedded, model) = (ask(&self.embedded), ask(&self.model));
+        self.waiting.push(Box::pin(async move {
+            assert_eq!(format!("{:?}", embedded.await), format!("{:?}", model.await), "{step}");
+        }));
+    }
+
+    async fn settle(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            waiting.await;
+        }
+    }
+
+    async fn forget(&mut self, owner: u128) {
+        self.settle().await;
+        self.embedded.forget(Uuid::from_u128(owner));
+        self.model.forget(Uuid::from_u128(owner));
+    }
+
+    fn forget_all(&mut self) {
+        (1..3).for_each(|owner| self.model.forget(Uuid::from_u128(owner)));
+    }
+
+    /// A write that happens and is reported as failed: the store goes on with the next claim, as if reopened.
+    async fn fail(&mut self) {
+        self.settle().await;
+        let spoiler = id("spoiler");
+        let record = store_common::claim(&self.embedded, &spoiler, self.now).await;
+        self.embedded.fail_next_write();
+        assert!(self.embedded.commit(store_common::commit(&record, &spoiler, "")).await.is_err());
+        store_common::claim(&self.embedded, &id("generation"), self.now).await;
+        self.forget_all();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_stores_answer_alike(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut pair = Pair::new().await;
+            for step in steps {
+                pair.take(step).await;
+            }
+            pair.settle().await;
+            for entity in 0..ENTITIES {
+                pair.forget(1).await;
+                pair.claim(entity, 2).await;
+            }
+        });
+    }
+}

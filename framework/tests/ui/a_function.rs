@@ -1,0 +1,6 @@
+use grange::prelude::*;
+
+#[entity]
+fn balance() {}
+
+fn main() {}

@@ -1,0 +1,16 @@
+use grange::prelude::*;
+
+#[entity(name = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: u64,
+}
+
+#[entity]
+impl Account {
+    async fn balance(&self) -> u64 {
+        self.balance
+    }
+}
+
+fn main() {}

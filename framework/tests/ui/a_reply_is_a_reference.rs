@@ -1,0 +1,16 @@
+use grange::prelude::*;
+
+#[entity]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: u64,
+}
+
+#[entity]
+impl Account {
+    async fn name(&self) -> &str {
+        "x"
+    }
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[grange::test]
+fn works() {}
+
+fn main() {}

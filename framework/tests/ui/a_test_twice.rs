@@ -1,0 +1,5 @@
+#[grange::test]
+#[test]
+async fn works() {}
+
+fn main() {}

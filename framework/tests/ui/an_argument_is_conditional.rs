@@ -1,0 +1,16 @@
+use grange::prelude::*;
+
+#[entity]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: u64,
+}
+
+#[entity]
+impl Account {
+    async fn pay(&mut self, #[cfg(unix)] to: String) {
+        drop(to);
+    }
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use grange::prelude::*;
+
+struct Plain;
+
+#[entity]
+impl Plain {
+    async fn get(&self) {}
+}
+
+fn main() {}

@@ -1,0 +1,2 @@
+#[grange::main]
+fn main() {}

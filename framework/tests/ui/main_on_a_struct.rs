@@ -1,0 +1,4 @@
+#[grange::main]
+struct Program;
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[grange::main]
+async fn main() -> grange::Result<()> {
+    1
+}

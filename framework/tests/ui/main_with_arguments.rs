@@ -1,0 +1,4 @@
+#[grange::main]
+async fn main(arguments: Vec<String>) {
+    drop(arguments);
+}

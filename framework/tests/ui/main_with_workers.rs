@@ -1,0 +1,2 @@
+#[grange::main(workers = 4)]
+async fn main() {}

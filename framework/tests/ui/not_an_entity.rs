@@ -1,0 +1,11 @@
+use grange::prelude::*;
+
+struct Plain;
+
+fn reference(client: Client) {
+    client.entity::<Plain>("x");
+}
+
+fn main() {
+    let _ = reference;
+}

@@ -1,0 +1,14 @@
+use grange::prelude::*;
+
+#[entity]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: u64,
+}
+
+#[entity]
+impl Account {
+    async fn close(self) {}
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+use grange::prelude::*;
+
+#[entity]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: u64,
+}
+
+#[entity]
+impl Account {
+    async fn pay(&mut self) {}
+    async fn pay(&mut self) {}
+}
+
+fn main() {}

@@ -1,0 +1,50 @@
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use grange::CallError;
+
+use crate::input::Mistakes;
+use crate::transfer::Conflict;
+
+/// Why the program did not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}; `bank --help` says what can be written")]
+    Usage(#[from] lexopt::Error),
+    #[error("{0}")]
+    Input(Mistakes),
+    #[error("{0}")]
+    Grange(#[from] grange::Error),
+    #[error("{path}: {error}")]
+    File { path: String, error: io::Error },
+    #[error("{0}, and has not ended after a minute; nothing is lost: run it again to continue")]
+    Slow(String),
+}
+
+impl Failure {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |error| Self::File { path, error }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) | Self::Input(_) => ExitCode::from(2),
+            Self::Grange(_) | Self::File { .. } | Self::Slow(_) => ExitCode::from(1),
+        }
+    }
+}
+
+/// `?` on a call goes through `grange::Error`.
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Grange(error.into())
+    }
+}
+
+impl From<CallError<Conflict>> for Failure {
+    fn from(error: CallError<Conflict>) -> Self {
+        Self::Grange(error.into())
+    }
+}
