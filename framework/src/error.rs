@@ -21,7 +21,9 @@ impl std::error::Error for Never {}
 ///
 /// [`Rejected`](CallError::Rejected) is the handler's own error; every other variant is the framework's. Each can say
 /// whether the call [may have had an effect](CallError::may_have_applied).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+///
+/// It can be part of a handler's own error: `#[from] CallError` makes `?` work on an ask of another entity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError<E = Never> {
     /// The handler returned `Err`: its turn was rolled back, and nothing was sent.

@@ -183,7 +183,9 @@ async fn after_each_bad_end_everything_is_as_before(place: Place) {
     for (number, end) in ENDS.into_iter().enumerate() {
         let ledger = silo.client().entity::<Ledger>(format!("a{number}"));
         ledger.write(1, End::Well).await.unwrap();
-        let answer = ledger.write(2, end).timeout(Duration::from_millis(200)).await;
+        // A busy machine may take long to print a panic.
+        let limit = if end == End::Limit { Duration::from_millis(200) } else { Duration::from_secs(10) };
+        let answer = ledger.write(2, end).timeout(limit).await;
         assert!(ended(end, &answer), "{end:?}: {answer:?}");
         if end != End::Well {
             assert_eq!(ledger.lines().await, Ok(vec![1]), "{end:?}");

@@ -162,7 +162,7 @@ async fn a_second_process_is_told_and_the_first_goes_on() {
 
     let mut arguments = bank.arguments(&path);
     arguments.truncate(3);
-    run(arguments).await.expect(1, &["is in use by another process"]);
+    run(arguments).await.expect(1, &["is in use, by another process"]);
 
     let balances = tokio::task::spawn_blocking(move || std::io::read_to_string(pipe));
     let balances = balances.await.expect("the task").expect("the balances");

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::coop;
@@ -9,9 +9,10 @@ use tracing::Span;
 use tracing::field::Empty;
 use uuid::Uuid;
 
-use crate::client::{Continuation, Message};
+use crate::client::alarm::Alarm;
+use crate::client::{Ask, Continuation, Message};
 use crate::entity::{
-    Durable, Entity, Expire, Head, Job, LAG_MS, Method, Named, NoEntry, Origin, RawRef, Realm, Request, Slot, Source,
+    Durable, Entity, Gate, Head, Job, LAG_MS, Method, Named, NoEntry, Origin, RawRef, Realm, Request, Slot, Source,
     Tick, Ticket, Typed, Wait,
 };
 use crate::{CallError, Never};
@@ -37,6 +38,9 @@ pub struct Call<E: Entity, T, X = Never> {
 type BoxedRequest<E, T, X> = Box<dyn Request<E, T, X>>;
 type Rebuild<E, T, X> = fn(&[u8]) -> Result<BoxedRequest<E, T, X>, rmp_serde::decode::Error>;
 
+/// A call behind the gate of the turn that makes it.
+type Held<E> = (Arc<Gate>, Mutex<Box<dyn Job<E>>>);
+
 /// A call that is on its way.
 struct Asked<E: Entity, T, X> {
     slot: Arc<Slot<T, X>>,
@@ -44,7 +48,7 @@ struct Asked<E: Entity, T, X> {
     deadline: Tick,
     call: u64,
     /// Not handed over yet: the asking turn's predecessors are not committed.
-    held: Option<Mutex<Box<dyn Job<E>>>>,
+    held: Option<Held<E>>,
     origin: Option<Arc<Origin>>,
     again: Option<Box<Again>>,
 }
@@ -89,6 +93,9 @@ impl<E: Entity, T, X> Call<E, T, X> {
     /// Ask, and retry safely across failures: the effect under this key is applied once, and every retry gets the same
     /// outcome, `Err` included. The key's age shows in it, so it must be a `Uuid::now_v7()`, made once for the operation
     /// and kept by whoever may retry it. On a read it is a plain retry.
+    ///
+    /// A key stands for one call: the arguments are compared as encoded. A `HashMap` is encoded in a different order each
+    /// time; where one is an argument, take a `BTreeMap`.
     pub fn idempotent(mut self, key: Uuid) -> Ask<E, T, X>
     where
         E: Durable,
@@ -128,8 +135,7 @@ impl<E: Entity, T, X> Call<E, T, X> {
     /// Tells, one way and best effort: nobody hears whether it was run.
     pub fn notify(mut self) {
         let (Some(port), Some(request)) = (self.to.inner.port.clone(), self.take()) else { return };
-        let origin = self.to.origin.as_ref().filter(|origin| !origin.is_over());
-        let gate = origin.and_then(|origin| origin.gate.clone());
+        let gate = self.to.origin.as_ref().and_then(|origin| origin.gate.clone());
         let number = self.to.inner.realm.deadlines().next_number();
         let call = self.address(request.into_job(), Source::Notify, self.deadline(None), None, number);
         match gate {
@@ -141,7 +147,7 @@ impl<E: Entity, T, X> Call<E, T, X> {
     fn deadline(&self, origin: Option<&Origin>) -> Tick {
         let realm = &self.to.inner.realm;
         let timeout = self.timeout.map_or_else(
-            || realm.timeout_default() + LAG_MS,
+            || realm.timeout_default().saturating_add(LAG_MS),
             // The clock is coarse and a beat or two behind: better late than early.
             |timeout| Tick::try_from(timeout.as_millis()).unwrap_or(Tick::MAX).saturating_add(LAG_MS),
         );
@@ -183,7 +189,8 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
         };
         let realm = &self.to.inner.realm;
         let origin = self.to.origin.clone().filter(|origin| !origin.is_over());
-        let gated = origin.as_ref().is_some_and(|origin| origin.gate.is_some());
+        // Also of a turn that is over: what its reference was made from may not be committed yet.
+        let gate = self.to.origin.as_ref().and_then(|origin| origin.gate.clone());
         let deadline = self.deadline(origin.as_deref());
         let again = match self.again(&*request, origin.as_deref()) {
             Ok(again) => again,
@@ -195,7 +202,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
         let mut job = self.address(request.into_job(), source, deadline, origin.clone(), 0);
         // On the entity's own thread the turn can run right here; a task that has had its share goes by the mailbox.
         if again.is_none()
-            && !gated
+            && gate.is_none()
             && let Poll::Ready(progress) = coop::poll_proceed(context)
         {
             match port.run_here(job) {
@@ -216,16 +223,23 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
             Ok(ticket) => ticket,
             Err(no_entry) => return Poll::Ready(Err(refusal(no_entry, &**realm))),
         };
-        let call = ticket.number;
+        let call = if origin.is_some() { realm.next_ask() } else { ticket.number };
         if let Some(head) = job.head_mut() {
             head.call = call;
         }
         let (port, ticket) = (port.clone(), Some(ticket));
-        if gated {
-            self.wait(Asked { slot, ticket, deadline, call, held: Some(Mutex::new(job)), origin, again });
-        } else {
-            self.wait(Asked { slot, ticket, deadline, call, held: None, origin, again });
-            port.deliver(job);
+        match gate {
+            Some(gate) => {
+                let held = Some((gate, Mutex::new(job)));
+                self.wait(Asked { slot, ticket, deadline, call, held, origin, again });
+            }
+            None => {
+                // The waker is there before anybody can answer: from here on the slot is another thread's.
+                let _pending = slot.poll(context);
+                self.wait(Asked { slot, ticket, deadline, call, held: None, origin, again });
+                port.deliver(job);
+                return Poll::Pending;
+            }
         }
         self.poll_answer(context)
     }
@@ -266,19 +280,14 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
                     reason: "the call was polled after it had ended".into(),
                 }));
             };
-            if asked.held.is_some() {
-                match asked.origin.as_ref().and_then(|origin| origin.gate.as_ref()).map(|gate| gate.poll(context)) {
-                    // The asking turn is being dropped with its activation: its ask must not leave.
-                    Some(Poll::Pending | Poll::Ready(false)) => {}
-                    Some(Poll::Ready(true)) | None => {
-                        let held =
-                            asked.held.take().map(|held| held.into_inner().unwrap_or_else(PoisonError::into_inner));
-                        if let (Some(job), Some(port)) = (held, &self.to.inner.port) {
-                            port.deliver(job);
-                        }
-                    }
+            if let Some((gate, job)) = asked.held.take() {
+                match gate.poll(context) {
+                    // Shut; or never to open: the asking turn is being dropped with its activation.
+                    Poll::Pending | Poll::Ready(false) => asked.held = Some((gate, job)),
+                    Poll::Ready(true) => self.let_go(job.into_inner().unwrap_or_else(PoisonError::into_inner)),
                 }
             }
+            let Some(asked) = &mut self.asked else { continue };
             if let Some(again) = &mut asked.again
                 && let Some((alarm, _)) = &again.pause
             {
@@ -324,9 +333,20 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
         true
     }
 
+    /// What waited for a commit is on its way only now: its number is that of now.
+    fn let_go(&mut self, mut job: Box<dyn Job<E>>) {
+        let (Some(asked), Some(port)) = (self.asked.as_mut(), self.to.inner.port.clone()) else { return };
+        let number = renumber(&self.to, asked, asked.call);
+        if let Some(head) = job.head_mut() {
+            head.call = number;
+        }
+        port.deliver(job);
+    }
+
     fn send_again(&mut self) -> Result<(), CallError<X>> {
         let (Some(asked), Some(port)) = (self.asked.as_mut(), self.to.inner.port.clone()) else { return Ok(()) };
         let Some(again) = &asked.again else { return Ok(()) };
+        let source = again.source;
         let mut request = (self.rebuild)(&again.arguments)
             .map_err(|error| CallError::Invalid { reason: format!("the arguments can't be decoded again: {error}") })?;
         let deadlines = self.to.inner.realm.deadlines();
@@ -338,15 +358,8 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
             .enter(asked.deadline, asked.slot.clone())
             .map_err(|no_entry| refusal(no_entry, &*self.to.inner.realm))?;
         asked.ticket = Some(ticket);
-        let number = ticket.number;
-        if let Some(origin) = &asked.origin {
-            let waits = self.to.inner.realm.waits();
-            waits.end(origin.turn, asked.call);
-            waits.begin(origin.turn, Wait { call: number, to: self.to.inner.id().clone() });
-        }
-        asked.call = number;
+        let number = renumber(&self.to, asked, ticket.number);
         request.reply_to(asked.slot.clone());
-        let source = again.source;
         let (deadline, origin) = (asked.deadline, asked.origin.clone());
         port.deliver(self.address(request.into_job(), source, deadline, origin, number));
         Ok(())
@@ -390,10 +403,26 @@ impl<E: Entity, T, X> Drop for Call<E, T, X> {
     }
 }
 
-/// What the framework failed is no definite answer for the turn that asks: see `Origin::note_failure`.
+/// A number for the next sending of an ask; one that a turn makes is waited for under it.
+fn renumber<E: Entity, T, X>(to: &RawRef<E>, asked: &mut Asked<E, T, X>, otherwise: u64) -> u64 {
+    let realm = &to.inner.realm;
+    asked.call = match &asked.origin {
+        None => otherwise,
+        Some(origin) => {
+            let number = realm.next_ask();
+            realm.waits().end(origin.turn, asked.call);
+            realm.waits().begin(origin.turn, Wait { call: number, to: to.inner.id().clone() });
+            number
+        }
+    };
+    asked.call
+}
+
+/// What is unavailable now is no definite answer for the turn that asks: see `Origin::note_failure`. What will be so again
+/// (a cycle, a panic, something too large) is one.
 fn note_failure<T, X>(origin: Option<&Origin>, answer: &Result<T, CallError<X>>) {
     if let (Some(origin), Err(error)) = (origin, answer)
-        && !matches!(error, CallError::Rejected(_))
+        && error.is_retryable()
     {
         origin.note_failure();
     }
@@ -406,66 +435,5 @@ fn refusal<X>(no_entry: NoEntry, realm: &dyn Realm) -> CallError<X> {
             retry_after: Duration::from_millis(100),
         },
         NoEntry::Closed => CallError::Unavailable { reason: "the silo has stopped".into() },
-    }
-}
-
-/// A call that can only be awaited: it has a timeout or an idempotency key.
-#[must_use = "an ask does nothing until it is awaited"]
-pub struct Ask<E: Entity, T, X = Never>(Call<E, T, X>);
-
-impl<E: Entity, T, X> fmt::Debug for Ask<E, T, X> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl<E: Entity, T, X> Ask<E, T, X> {
-    /// Ask with this much time.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        self.0.timeout(timeout)
-    }
-
-    /// Ask under this key: see [`Call::idempotent`].
-    pub fn idempotent(self, key: Uuid) -> Self
-    where
-        E: Durable,
-    {
-        self.0.idempotent(key)
-    }
-}
-
-impl<E: Entity, T: Send + 'static, X: Send + 'static> Future for Ask<E, T, X> {
-    type Output = Result<T, CallError<X>>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context)
-    }
-}
-
-/// Wakes a caller between two tries.
-#[derive(Default)]
-struct Alarm(Mutex<(bool, Option<Waker>)>);
-
-impl Alarm {
-    fn poll(&self, context: &Context<'_>) -> Poll<()> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0 {
-            return Poll::Ready(());
-        }
-        state.1 = Some(context.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl Expire for Alarm {
-    fn expire(&self) {
-        let waker = {
-            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            state.0 = true;
-            state.1.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! A call is a value and itself the lazy future; types keep apart what is asked and what is sent.
 
+mod alarm;
+mod ask;
 mod call;
 mod message;
 
-pub use call::{Ask, Call, call};
+pub use ask::Ask;
+pub use call::{Call, call};
 pub use message::{Continuation, Message, continuation};
 
 use std::fmt;

@@ -11,8 +11,8 @@ use tracing::Span;
 use uuid::Uuid;
 
 use crate::entity::{
-    Args, Caller, Entity, Guarded, Method, MethodInfo, Origin, Realm, RefInner, Reply, Slot, StateCell, Tick, Turn,
-    guarded,
+    Args, Caller, Carrier, Entity, Guarded, Method, MethodInfo, Origin, Realm, RefInner, Reply, Slot, StateCell, Tick,
+    Turn, guarded,
 };
 use crate::{CallError, Failed, Never, Outcome};
 
@@ -101,6 +101,8 @@ pub(crate) struct Ran<E: Entity> {
     pub(crate) turn: Option<Turn<E>>,
     pub(crate) verdict: Verdict,
     pub(crate) answer: Box<dyn Answer>,
+    /// What a panic said.
+    pub(crate) panic: Option<String>,
 }
 
 /// How a handler ended.
@@ -224,12 +226,19 @@ impl<E: Entity, M: Method<E>> Answer for Typed<E, M> {
         rmp_serde::to_vec_named(&outcome).map_err(|error| format!("the reply can't be encoded: {error}"))
     }
     fn release(mut self: Box<Self>) {
-        if let Some(result) = self.result.take().and_then(|mut result| result.take()) {
-            self.reply.give(result);
+        if let Some(slot) = self.reply.take() {
+            slot.carry(self);
         }
     }
     fn fail(mut self: Box<Self>, error: CallError<Never>) {
         self.reply.give(Err(error.widen()));
+    }
+}
+
+impl<E: Entity, M: Method<E>> Carrier<M::Ok, M::Err> for Typed<E, M> {
+    fn open(mut self: Box<Self>) -> Result<M::Ok, CallError<M::Err>> {
+        let result = self.result.take().and_then(|mut result| result.take());
+        result.unwrap_or_else(|| Err(CallError::Invalid { reason: "the call has no answer in it".into() }))
     }
 }
 
@@ -252,20 +261,18 @@ impl<E: Entity, M: Method<E>, F: Future<Output = Caught<E, M>>> Future for Runni
         let this = self.project();
         let ended = ready!(this.future.poll(context));
         let mut job = this.job.take().expect("a future is not polled after it is ready");
-        let (turn, verdict) = match ended {
+        let (turn, verdict, panic) = match ended {
             Ok((result, turn)) => {
                 let verdict = if result.is_ok() { Verdict::Done } else { Verdict::Rejected };
                 job.result = Some(Guarded::new(result.map_err(CallError::Rejected)));
-                (Some(turn), verdict)
+                (Some(turn), verdict, None)
             }
             Err(panic) => {
-                let panic = panic_text(&*panic);
-                tracing::error!(target: "grange", handler = %M::info(), panic, "a handler panicked");
                 job.result = Some(Guarded::new(Err(CallError::Panicked)));
-                (None, Verdict::Panicked)
+                (None, Verdict::Panicked, Some(panic_text(&*panic).to_owned()))
             }
         };
-        Poll::Ready(Ran { turn, verdict, answer: job })
+        Poll::Ready(Ran { turn, verdict, answer: job, panic })
     }
 }
 

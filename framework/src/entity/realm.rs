@@ -34,6 +34,8 @@ pub(crate) trait Realm: Send + Sync + 'static {
     fn waits(&self) -> &Waits;
     /// What the silo was given for its handlers.
     fn data(&self, kind: TypeId) -> Option<&Arc<dyn Any + Send + Sync>>;
+    /// A number for an ask that a turn makes: greater than that of every such ask before, whatever its thread.
+    fn next_ask(&self) -> u64;
     /// A random number that repeats with the seed of a simulation.
     fn random(&self) -> u64;
 }

@@ -1,6 +1,7 @@
 use std::any::TypeId;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use crate::entity::{Entity, Key, Named, Origin, Port, PortOf, Realm};
@@ -32,6 +33,10 @@ pub struct RawRef<E: Entity> {
     pub(crate) inner: Arc<RefInner<E>>,
     pub(crate) origin: Option<Arc<Origin>>,
 }
+
+/// The reference as an activation and its turns hold it: counted on their own thread, so that a turn does not fight with
+/// its callers over a counter.
+pub(crate) type Anchor<E> = Rc<Arc<RefInner<E>>>;
 
 pub(crate) struct RefInner<E: Entity> {
     pub(crate) key: E::Key,

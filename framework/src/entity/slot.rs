@@ -6,6 +6,18 @@ use std::task::{Context, Poll, Waker};
 use crate::entity::{Expire, Guarded};
 use crate::{CallError, Never};
 
+/// An answer on its way to its caller.
+enum Answered<T, X> {
+    Given(Result<T, CallError<X>>),
+    /// The whole call: the caller's thread made it, and takes it apart.
+    Carried(Box<dyn Carrier<T, X>>),
+}
+
+/// A call that has its answer in it.
+pub(crate) trait Carrier<T, X>: Send {
+    fn open(self: Box<Self>) -> Result<T, CallError<X>>;
+}
+
 /// Where a caller waits for one answer: given once, by whoever is first (the silo, the deadline).
 pub(crate) struct Slot<T, X> {
     state: Mutex<State<T, X>>,
@@ -15,7 +27,7 @@ pub(crate) struct Slot<T, X> {
 
 enum State<T, X> {
     Waiting(Option<Waker>),
-    Answered(Result<T, CallError<X>>),
+    Answered(Answered<T, X>),
     /// Taken by the caller, or the caller has gone.
     Over,
 }
@@ -37,6 +49,10 @@ impl<T, X> Slot<T, X> {
 
     /// The answer, if none was given before.
     pub(crate) fn answer(&self, answer: Result<T, CallError<X>>) {
+        self.put(Answered::Given(answer));
+    }
+
+    fn put(&self, answer: Answered<T, X>) {
         let waker = match &mut *self.state() {
             waiting @ State::Waiting(_) => match std::mem::replace(waiting, State::Answered(answer)) {
                 State::Waiting(waker) => waker,
@@ -61,11 +77,17 @@ impl<T, X> Slot<T, X> {
             return Poll::Pending;
         }
         match std::mem::replace(&mut *state, State::Over) {
-            State::Answered(answer) => Poll::Ready(answer),
+            State::Answered(Answered::Given(answer)) => Poll::Ready(answer),
+            State::Answered(Answered::Carried(call)) => Poll::Ready(call.open()),
             State::Waiting(_) | State::Over => {
                 Poll::Ready(Err(CallError::Invalid { reason: "the call was polled after it had ended".into() }))
             }
         }
+    }
+
+    /// The same, as the call that carries it.
+    pub(crate) fn carry(&self, call: Box<dyn Carrier<T, X>>) {
+        self.put(Answered::Carried(call));
     }
 
     /// The caller has gone.
@@ -117,6 +139,10 @@ impl<T, X> Reply<T, X> {
     /// From here on the handler may have run.
     pub(crate) fn start(&mut self) {
         self.started = true;
+    }
+    /// Whom to give an answer to, from now on elsewhere.
+    pub(crate) fn take(&mut self) -> Option<Arc<Slot<T, X>>> {
+        self.slot.take()
     }
     pub(crate) fn give(&mut self, answer: Result<T, CallError<X>>) {
         match self.slot.take() {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::entity::effects::Act;
 use crate::entity::origin::Cause;
-use crate::entity::{Durable, Effects, Entity, Gate, IntoKey, LAG_MS, Named, Origin, RawRef, RefInner, Stage, Tick};
+use crate::entity::{Anchor, Durable, Effects, Entity, Gate, IntoKey, LAG_MS, Named, Origin, RawRef, Stage, Tick};
 
 /// One handler run to completion: a transaction over one entity.
 ///
@@ -24,7 +24,7 @@ pub struct Turn<E: Entity> {
 
 /// What the silo knows when it starts a turn.
 pub(crate) struct TurnSeed<E: Entity> {
-    pub(crate) me: Arc<RefInner<E>>,
+    pub(crate) me: Anchor<E>,
     pub(crate) number: u64,
     pub(crate) exclusive: bool,
     pub(crate) parent: Option<Arc<Origin>>,
@@ -75,7 +75,7 @@ impl<E: Entity> Turn<E> {
         self.origin.get_or_init(|| {
             let seed = &self.seed;
             Arc::new(Origin::new(
-                seed.me.clone(),
+                Arc::clone(&seed.me) as Arc<dyn Named>,
                 seed.number,
                 seed.exclusive,
                 seed.parent.clone(),
@@ -94,7 +94,7 @@ impl<E: Entity> Turn<E> {
 
     /// A reference to this entity. Asking oneself is a cycle; sending to oneself is not.
     pub fn me(&self) -> E::Ref {
-        RawRef { inner: self.seed.me.clone(), origin: Some(self.origin().clone()) }.into()
+        RawRef { inner: Arc::clone(&self.seed.me), origin: Some(self.origin().clone()) }.into()
     }
 
     /// A reference to another entity; owned, so that it can be held while `send` is called.
@@ -132,7 +132,7 @@ impl<E: Entity> Turn<E> {
     /// When the silo was given no `T`, which fails the turn as [`Panicked`](crate::CallError::Panicked).
     pub fn data<T: Send + Sync + 'static>(&self) -> Arc<T> {
         self.seed.me.realm.data(TypeId::of::<T>()).and_then(|data| data.clone().downcast::<T>().ok()).unwrap_or_else(
-            || panic!("no `{0}` in this silo: give it one with `Silo::builder().data(…)`", std::any::type_name::<T>()),
+            || panic!("no `{0}` here: give it to the silo with `Silo::builder().data(…)`, or to a test's turn with `turn_with`", std::any::type_name::<T>()),
         )
     }
 

@@ -73,7 +73,11 @@ impl Reminders {
             let next = reminder.period.map(|period| {
                 let period = period.max(1);
                 let passed = (now - reminder.due) / period + 1;
-                Reminder { due: reminder.due + passed * period, fires: reminder.fires + 1, ..reminder.clone() }
+                Reminder {
+                    due: reminder.due.saturating_add(passed.saturating_mul(period)),
+                    fires: reminder.fires + 1,
+                    ..reminder.clone()
+                }
             });
             match &next {
                 Some(next) => self.0.insert(name.clone(), next.clone()),

@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::entity::{Caller, Entity, Job, Link, RefInner, Run, StateCell, Tick};
+use crate::CallError;
+use crate::entity::{Anchor, Caller, Entity, Job, Link, Named, RefInner, Run, StateCell, Tick};
 use crate::silo::ledger::Ledger;
 use crate::silo::shared::Shared;
 use crate::silo::turn::Context;
@@ -12,7 +13,7 @@ use crate::wire::{EntityId, Envelope};
 
 /// An entity in memory: its state, who waits for it, and what of it is durable.
 pub(crate) struct Activation<E: Entity> {
-    pub(crate) to: Arc<RefInner<E>>,
+    pub(crate) to: Anchor<E>,
     /// Its place in the catalog.
     pub(crate) place: Cell<usize>,
     pub(crate) state: StateCell<E>,
@@ -33,6 +34,8 @@ pub(crate) struct Control<E: Entity> {
     pub(crate) leaving: bool,
     /// Its state is lost: nothing runs any more.
     pub(crate) broken: bool,
+    /// Why it could not even open: for who comes too late to have been told.
+    pub(crate) failure: Option<CallError>,
     pub(crate) used: Tick,
     /// When to look at its outbox and its reminders.
     pub(crate) alarm: Option<Tick>,
@@ -60,6 +63,8 @@ pub(crate) enum Queued<E: Entity> {
     Call(Box<dyn Job<E>>),
     /// Decoded when its turn has come.
     Message(Mail),
+    /// A sender has nothing left up to this number.
+    Forget(EntityId, u64),
     /// An operator has seen to a dead letter.
     DropLetter(u64),
 }
@@ -88,7 +93,7 @@ pub(crate) type FutureSlot<E> = Rc<RefCell<Option<Pin<Box<dyn Run<E>>>>>>;
 impl<E: Entity> Activation<E> {
     pub(crate) fn new(to: Arc<RefInner<E>>, state: E, phase: Phase, now: Tick) -> Self {
         Self {
-            to,
+            to: Rc::new(to),
             place: Cell::new(usize::MAX),
             state: StateCell::new(state),
             control: RefCell::new(Control {
@@ -100,6 +105,7 @@ impl<E: Entity> Activation<E> {
                 held: false,
                 leaving: false,
                 broken: false,
+                failure: None,
                 used: now,
                 alarm: None,
                 suspended: Vec::new(),
@@ -116,7 +122,7 @@ impl<E: Entity> Control<E> {
         if self.queue.len() >= limit {
             self.queue.retain(|queued| match queued {
                 Queued::Call(call) => !call.is_abandoned(),
-                Queued::Message(_) | Queued::DropLetter(_) => true,
+                Queued::Message(_) | Queued::Forget(..) | Queued::DropLetter(_) => true,
             });
         }
         self.queue.len() >= limit
@@ -135,7 +141,7 @@ impl<E: Entity> Control<E> {
 /// A turn's way to the claim under which it runs.
 pub(crate) struct ClaimLink {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) id: EntityId,
+    pub(crate) entity: Arc<dyn Named>,
     pub(crate) fence: crate::store::Fence,
 }
 
@@ -144,7 +150,7 @@ impl Link for ClaimLink {
         self.fence.epoch
     }
     fn verify(&self) -> Pin<Box<dyn Future<Output = bool>>> {
-        let verified = self.shared.store.verify(self.id.clone(), self.fence);
+        let verified = self.shared.store.verify(self.entity.id().clone(), self.fence);
         Box::pin(async move { verified.await.unwrap_or(false) })
     }
 }

@@ -6,6 +6,7 @@ use crate::entity::Realm;
 use crate::messaging::Parcel;
 use crate::silo::ledger::OUTBOX_WAKE_MS;
 use crate::silo::shared::{Post, Shared};
+use crate::store::Due;
 use crate::wire::EntityId;
 
 /// How often the agenda is read.
@@ -14,31 +15,62 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// Entities woken at a time: after a restart there may be many, and each has to be loaded.
 const WAKES_MAX: usize = 1_000;
 
-/// How long an entity that was woken is left to its work before it is woken again, in ms.
+/// How long an entity that was woken is left to its work before it is woken again, in ms; twice as long each time, so
+/// that those that can't do it (an unreadable state, a kind that nobody hosts) don't keep the others from their turn.
 const PATIENCE_MS: u64 = 5_000;
+
+/// The longest patience, as a power of two.
+const PATIENCE_DOUBLINGS: u32 = 7;
+
+/// An entity that was woken and is still due, as far as is known.
+struct Woken {
+    at: u64,
+    times: u32,
+}
+
+impl Woken {
+    fn patience(&self) -> u64 {
+        PATIENCE_MS << self.times.min(PATIENCE_DOUBLINGS)
+    }
+}
 
 /// Wakes the entities that are due: those whose messages were not acknowledged when their activation ended, and those
 /// with reminders. The one mechanism of recovery: a woken entity finds its own outbox and reminders and does the work.
 pub(crate) async fn watch(shared: Arc<Shared>) {
-    let mut woken: HashMap<EntityId, u64> = HashMap::new();
+    let mut woken: HashMap<EntityId, Woken> = HashMap::new();
     // At the start everything in an outbox is due: nobody is delivering it.
     let mut ahead = OUTBOX_WAKE_MS + 1_000;
     while !shared.is_draining() {
         let now = shared.clock.wall_ms();
-        woken.retain(|_, at| now.saturating_sub(*at) < PATIENCE_MS);
-        match shared.store.due(now + ahead, WAKES_MAX + woken.len()).await {
+        // Kept for a while after its patience: one that is still listed then has its next one doubled.
+        woken.retain(|_, woken| now.saturating_sub(woken.at) < 2 * woken.patience());
+        let limit = WAKES_MAX + woken.len();
+        match shared.store.due(now + ahead, limit).await {
             Ok(due) => {
-                if due.len() < WAKES_MAX + woken.len() {
+                if due.len() < limit {
                     ahead = 0;
                 }
-                for due in due {
-                    if woken.insert(due.id.clone(), now).is_none() {
-                        shared.post(Post::Parcel(Parcel::Wake { entity: due.id }));
-                    }
-                }
+                wake(&shared, &mut woken, due, now);
             }
             Err(error) => tracing::warn!(target: "grange", %error, "the agenda can't be read; it is tried again"),
         }
         tokio::time::sleep(PERIOD).await;
+    }
+}
+
+fn wake(shared: &Shared, woken: &mut HashMap<EntityId, Woken>, due: Vec<Due>, now: u64) {
+    let mut wakes = 0;
+    for Due { id, .. } in due {
+        let times = match woken.get(&id) {
+            Some(woken) if now.saturating_sub(woken.at) < woken.patience() => continue,
+            Some(woken) => woken.times + 1,
+            None => 0,
+        };
+        wakes += 1;
+        if wakes > WAKES_MAX {
+            return;
+        }
+        woken.insert(id.clone(), Woken { at: now, times });
+        shared.post(Post::Parcel(Parcel::Wake { entity: id }));
     }
 }

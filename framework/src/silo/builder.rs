@@ -3,24 +3,17 @@ use std::collections::HashMap;
 use std::fmt;
 #[cfg(feature = "embedded")]
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 
-use actix_rt::{Arbiter, System};
 use tokio::sync::oneshot;
 
-use crate::entity::{Handlers, Realm};
-use crate::messaging::{DeadLetter, Parcel, decode};
+use crate::entity::Handlers;
 use crate::silo::config::Limits;
 use crate::silo::door::{Kind, Registration};
-use crate::silo::shared::{Kinds, Post, Shared};
-use crate::silo::sweep::{SWEEP, Sweep};
-use crate::silo::{agenda, clock};
-use crate::store::{MemoryStore, Stats, Store};
-use crate::telemetry::Metrics;
-use crate::wire::EntityId;
+use crate::silo::process::Silo;
+use crate::silo::shared::Shared;
+use crate::silo::{clock, threads};
+use crate::store::{MemoryStore, Store};
 use crate::{Error, Result};
 
 /// What a silo is to be: its kinds, its store, its limits.
@@ -31,7 +24,7 @@ pub struct SiloBuilder {
     workers: Option<usize>,
     limits: Limits,
     data: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    fault: Option<String>,
+    pub(crate) fault: Option<String>,
 }
 
 /// Which store.
@@ -51,7 +44,7 @@ impl fmt::Debug for SiloBuilder {
 }
 
 impl SiloBuilder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             kinds: Vec::new(),
             store: None,
@@ -114,19 +107,23 @@ impl SiloBuilder {
     pub async fn start(self) -> Result<Silo> {
         let (kinds, store, workers) = self.check()?;
         let owns_store = !matches!(store, Choice::Given(_));
+        let opening = tokio::time::Instant::now();
         let store: Arc<dyn Store> = match store {
             Choice::Memory => Arc::new(MemoryStore::new(uuid::Uuid::new_v4().as_u64_pair().0)),
             #[cfg(feature = "embedded")]
             Choice::Embedded(path) => Arc::new(crate::store::EmbeddedStore::open(path)?),
             Choice::Given(store) => store,
         };
+        if opening.elapsed() > std::time::Duration::from_secs(1) {
+            tracing::info!(target: "grange", took = ?opening.elapsed(), "the store is open");
+        }
         let shared = Arc::new(Shared::new(store, self.limits, workers, self.data));
         let (started, up) = oneshot::channel();
         let (ended, stopped) = mpsc::channel();
         let running = shared.clone();
         let thread = std::thread::Builder::new()
             .name("grange-silo".into())
-            .spawn(move || host(&running, &kinds, started, &ended))
+            .spawn(move || threads::host(&running, &kinds, started, &ended))
             .map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
         let system = up
             .await
@@ -137,7 +134,7 @@ impl SiloBuilder {
             .spawn(move || clock::run(&ticking, &stopped))
             .map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
         tracing::info!(target: "grange", silo = %shared.incarnation, workers, "a silo has started");
-        Ok(Silo { shared, system, _threads: [thread, clock], owns_store })
+        Ok(Silo::new(shared, system, [thread, clock], owns_store))
     }
 
     #[allow(clippy::type_complexity)]
@@ -175,208 +172,6 @@ impl SiloBuilder {
             0 => Err(Error::Config("a silo needs at least one worker".into())),
             workers if workers > 1024 => Err(Error::Config(format!("{workers} workers are more than 1024"))),
             workers => Ok((self.kinds.clone(), store, workers)),
-        }
-    }
-}
-
-/// The silo's thread: its actix system, its arbiters, its agenda.
-fn host(
-    shared: &Arc<Shared>,
-    kinds: &[Arc<dyn Registration>],
-    started: oneshot::Sender<System>,
-    _ended: &mpsc::Sender<()>,
-) {
-    let system = System::new();
-    let arbiters = system.block_on(async {
-        let (mut arbiters, mut ready) = (Vec::new(), Vec::new());
-        for index in 0..shared.arbiters.len() {
-            let arbiter = Arbiter::new();
-            let (kinds, shared) = (kinds.to_vec(), shared.clone());
-            let (up, is_up) = oneshot::channel();
-            arbiter.spawn(async move {
-                let hosts = kinds.iter().map(|kind| kind.start(&shared, index)).collect();
-                actix_rt::spawn(look_after(hosts, shared, index));
-                let _ = up.send(());
-            });
-            ready.push(is_up);
-            arbiters.push(arbiter);
-        }
-        for is_up in ready {
-            if is_up.await.is_err() {
-                return arbiters;
-            }
-        }
-        let mut opened = Kinds::default();
-        for kind in kinds {
-            let (type_id, port, letterbox) = kind.open(shared);
-            opened.by_type.insert(type_id, port);
-            opened.by_name.insert(kind.kind(), letterbox);
-        }
-        let _ = shared.kinds.set(opened);
-        actix_rt::spawn(agenda::watch(shared.clone()));
-        let _ = started.send(System::current());
-        arbiters
-    });
-    if let Err(error) = system.run() {
-        tracing::error!(target: "grange", %error, "the silo's system ended with an error");
-    }
-    // What is still in them is dropped by their own threads, and its callers hear of it; only then the clock stops.
-    for arbiter in arbiters {
-        arbiter.stop();
-        let _ = arbiter.join();
-    }
-}
-
-/// Sweeps an arbiter's hosts, and says how much lives there.
-async fn look_after(hosts: Vec<Rc<dyn Sweep>>, shared: Arc<Shared>, arbiter: usize) {
-    let desk = &shared.arbiters[arbiter];
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        let live: usize = hosts.iter().map(|host| host.clone().sweep()).sum();
-        desk.live.store(live, Ordering::Relaxed);
-        desk.sweeps.fetch_add(1, Ordering::Release);
-    }
-}
-
-/// A process's part of grange: hosts activations on threads of its own.
-///
-/// Dropping it without [`shutdown`](Self::shutdown) stops it where it is: what was answered is in the store, turns that
-/// run are cut off.
-pub struct Silo {
-    shared: Arc<Shared>,
-    system: System,
-    /// They end by themselves: the clock when every arbiter has.
-    _threads: [JoinHandle<()>; 2],
-    /// A store that was given is its giver's to close.
-    owns_store: bool,
-}
-
-impl fmt::Debug for Silo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Silo({})", self.shared.incarnation)
-    }
-}
-
-impl Silo {
-    /// Describes a silo.
-    pub fn builder() -> SiloBuilder {
-        SiloBuilder::new()
-    }
-
-    /// Describes a silo by the environment: `GRANGE_EMBEDDED` (a directory) or `GRANGE_IN_MEMORY=1`, `GRANGE_WORKERS`
-    /// (a number). What is called on the builder afterwards wins.
-    pub fn from_env() -> SiloBuilder {
-        let mut builder = SiloBuilder::new();
-        #[cfg(feature = "embedded")]
-        if let Some(path) = std::env::var_os("GRANGE_EMBEDDED") {
-            builder = builder.embedded(PathBuf::from(path));
-        }
-        if std::env::var_os("GRANGE_IN_MEMORY").is_some_and(|value| value == "1") {
-            builder = builder.in_memory();
-        }
-        if let Ok(workers) = std::env::var("GRANGE_WORKERS") {
-            match workers.parse() {
-                Ok(workers) => builder = builder.workers(workers),
-                Err(_) => {
-                    builder.fault = Some(format!("GRANGE_WORKERS is `{workers}`: it must be a number, such as 4"))
-                }
-            }
-        }
-        builder
-    }
-
-    pub(crate) fn realm(&self) -> Arc<dyn Realm> {
-        self.shared.clone()
-    }
-
-    /// What the silo did since it started.
-    pub fn metrics(&self) -> Metrics {
-        Metrics::sum(self.shared.arbiters.iter().map(|arbiter| &arbiter.shard))
-    }
-
-    /// What its store did since it was opened.
-    pub fn store_stats(&self) -> Stats {
-        self.shared.store.stats()
-    }
-
-    /// How many entities are in memory, to within a sweep of 20 ms.
-    pub fn activations(&self) -> usize {
-        self.shared.arbiters.iter().map(|desk| desk.live.load(Ordering::Relaxed)).sum()
-    }
-
-    /// At most `limit` dead letters: messages that ended without their effect and had no continuation to tell. The
-    /// entity that holds each, and its number there.
-    ///
-    /// # Errors
-    /// When the store does not answer, or a letter can't be decoded.
-    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<(EntityId, u64, DeadLetter)>> {
-        let letters = self.shared.store.letters(limit).await?;
-        letters
-            .into_iter()
-            .map(|(entity, number, letter)| {
-                let letter =
-                    decode(&letter).map_err(|error| Error::Stopped(format!("a letter of {entity}: {error}")))?;
-                Ok((entity, number, letter))
-            })
-            .collect()
-    }
-
-    /// Drops a dead letter that somebody has seen to. It is gone a moment later; listing them again shows it.
-    pub fn drop_dead_letter(&self, entity: &EntityId, number: u64) {
-        self.shared.post(Post::Parcel(Parcel::DropLetter { entity: entity.clone(), number }));
-    }
-
-    /// Finishes what runs and waits, commits, runs `on_deactivate`, releases, and stops. New calls are refused. Messages
-    /// that are not delivered yet stay in their outboxes, and go on when a silo is started over the same store.
-    ///
-    /// # Errors
-    /// When turns were still at work after the limit for it: they were cut off, and rolled back.
-    pub async fn shutdown(mut self) -> Result<()> {
-        self.shared.drain();
-        let deadline = tokio::time::Instant::now() + self.shared.limits.drain;
-        // Two sweeps later: the first may be at work now, the second has seen that the silo drains.
-        let sweeps = || self.shared.arbiters.iter().map(|desk| desk.sweeps.load(Ordering::Acquire));
-        let enough: Vec<u64> = sweeps().map(|sweeps| sweeps + 2).collect();
-        let has_drained = || sweeps().zip(&enough).all(|(sweeps, enough)| sweeps >= *enough) && self.activations() == 0;
-        while !has_drained() && tokio::time::Instant::now() < deadline {
-            self.pause().await;
-        }
-        let left = self.activations();
-        let drained = has_drained();
-        let closed = if std::mem::take(&mut self.owns_store) { self.shared.store.close().await } else { Ok(()) };
-        self.stop();
-        closed?;
-        if !drained {
-            return Err(Error::Stopped(format!(
-                "{left} entities were still at work after {:?}: their turns were cut off and rolled back",
-                self.shared.limits.drain
-            )));
-        }
-        Ok(())
-    }
-
-    /// A moment, by the silo's own clock: the caller may be in any runtime, or in none.
-    async fn pause(&self) {
-        let (done, wait) = oneshot::channel();
-        self.system.arbiter().spawn(async move {
-            tokio::time::sleep(SWEEP * 2).await;
-            let _ = done.send(());
-        });
-        let _ = wait.await;
-    }
-
-    fn stop(&mut self) {
-        self.shared.drain();
-        self.system.stop();
-    }
-}
-
-impl Drop for Silo {
-    fn drop(&mut self) {
-        self.stop();
-        if self.owns_store {
-            // It closes by itself: what it promised is kept, and a directory can be opened again.
-            drop(self.shared.store.close());
         }
     }
 }

@@ -82,15 +82,22 @@ impl<E: Entity> Host<E> {
         }
         let fence = activation.control.borrow().ledger.as_ref().map(|ledger| ledger.fence);
         let waiting = self.bury(activation);
+        activation.control.borrow_mut().failure = opening.then(|| rest.clone());
         if let Some(fence) = fence {
             // Another version, or another silo, may be able to run it. A commit of unknown fate is refused from here on.
             actix_rt::spawn(self.shared.store.release(activation.to.id().clone(), fence));
         }
-        if !opening {
-            return self.hand_on(activation, waiting);
+        self.pass_on(activation, waiting);
+    }
+
+    /// What waits at an activation that is gone goes to the next one. Unless this one could not even open: trying again at
+    /// once for everybody who waits would only repeat that.
+    pub(crate) fn pass_on(self: &Rc<Self>, activation: &Rc<Activation<E>>, waiting: Vec<Queued<E>>) {
+        let failure = activation.control.borrow().failure.clone();
+        match failure {
+            Some(failure) => self.turn_away(waiting, &failure),
+            None => self.hand_on(activation, waiting),
         }
-        // It can't be opened: trying again at once for everybody who waits would only repeat that.
-        self.turn_away(waiting, rest);
     }
 
     fn turn_away(&self, waiting: Vec<Queued<E>>, error: &CallError) {
@@ -98,7 +105,7 @@ impl<E: Entity> Host<E> {
             match queued {
                 Queued::Call(call) => call.refuse(error.clone()),
                 Queued::Message(mail) => self.postpone(&mail.envelope, None),
-                Queued::DropLetter(_) => {} // it stays, and is listed again
+                Queued::Forget(..) | Queued::DropLetter(_) => {} // the record stays; a letter is listed again
             }
         }
     }
@@ -109,7 +116,13 @@ impl<E: Entity> Host<E> {
         control.phase = Phase::Gone;
         control.ledger = None;
         control.link = None;
-        control.queue.drain(..).collect()
+        let mut waiting: Vec<_> = control.queue.drain(..).collect();
+        for queued in &mut waiting {
+            if let Queued::Message(mail) = queued {
+                mail.counted = false; // perhaps only here
+            }
+        }
+        waiting
     }
 
     fn hand_on(self: &Rc<Self>, activation: &Rc<Activation<E>>, waiting: Vec<Queued<E>>) {
@@ -119,6 +132,8 @@ impl<E: Entity> Host<E> {
         match self.activation(&activation.to) {
             Ok(next) => {
                 next.control.borrow_mut().queue.extend(waiting);
+                // There may be asks of turns among them.
+                self.catalog.borrow_mut().contended.insert(next.place.get());
                 self.pump(&next);
             }
             Err(error) => self.turn_away(waiting, &error),

@@ -13,9 +13,11 @@ use crate::silo::activation::{Activation, Control, Phase};
 use crate::silo::config::millis;
 use crate::silo::here;
 use crate::silo::host::Host;
+use crate::silo::ledger::Ledger;
 use crate::silo::settle::Now;
-use crate::store::{Commit, Committed, Pending, Refusal, Store, StoreError};
+use crate::store::{Commit, Committed, Field, Pending, Refusal, Store, StoreError};
 use crate::telemetry::Counter;
+use crate::wire::EntityId;
 
 /// How a commit ended.
 enum Fate {
@@ -34,6 +36,9 @@ enum First {
 
 /// How often a commit is sent again when its answer was lost.
 const RESENDS: u32 = 3;
+
+/// How long reminders wait when the outbox is full, and a trim that failed, in ms.
+const PAUSE_MS: u64 = 1_000;
 
 /// A pause before a commit is sent again.
 const RESEND_PAUSE: Duration = Duration::from_millis(50);
@@ -130,7 +135,7 @@ impl<E: Entity> Host<E> {
     }
 
     /// Sends what is committed, and says when to look again.
-    fn dispatch(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
+    pub(crate) fn dispatch(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
         let now = self.now();
         let wall = self.shared.clock.wall_ms();
         let (leaving, trim) = {
@@ -140,7 +145,8 @@ impl<E: Entity> Host<E> {
             }
             let control = &mut *control;
             let Some(ledger) = &mut control.ledger else { return };
-            let leaving = ledger.outbox.dispatch(now + millis(self.shared.limits.resend));
+            let resend = now.saturating_add(millis(self.shared.limits.resend));
+            let leaving = ledger.mail.existing().map(|mail| mail.outbox.dispatch(resend)).unwrap_or_default();
             let trim = ledger.next_trim(wall);
             self.set_alarm(activation.place.get(), control, wall);
             (leaving, trim)
@@ -149,28 +155,42 @@ impl<E: Entity> Host<E> {
             self.shard().count(Counter::MessageSent);
             self.post(Parcel::Message { envelope, again });
         }
-        let Some((trim, retirements)) = trim else { return };
-        // A trim that is lost is made up for by the next one: the target recognises the repeat.
+        let Some((trim, retired)) = trim else { return };
+        let removes = trim.removes.clone();
         let mut trimmed = self.shared.store.trim(trim);
         match trimmed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(true)) => retirements.into_iter().for_each(|parcel| self.post(parcel)),
-            Poll::Ready(_) => {}
+            Poll::Ready(answer) => self.trimmed(activation, matches!(answer, Ok(true)), removes, retired),
             Poll::Pending => {
-                let host = self.clone();
+                let (host, activation) = (self.clone(), activation.clone());
                 actix_rt::spawn(async move {
-                    if let Ok(true) = trimmed.await {
-                        retirements.into_iter().for_each(|parcel| host.post(parcel));
+                    let applied = matches!(trimmed.await, Ok(true));
+                    let _inside = here::enter();
+                    host.trimmed(&activation, applied, removes, retired);
+                    if applied {
+                        host.pump(&activation);
                     }
                 });
             }
         }
     }
 
+    /// A trim that failed is made again with the next commit, or after a pause.
+    fn trimmed(&self, activation: &Activation<E>, applied: bool, removes: Vec<Field>, retired: Vec<(EntityId, u64)>) {
+        let parcels = match &mut activation.control.borrow_mut().ledger {
+            Some(ledger) => ledger.end_trim(applied, removes, retired),
+            None => return, // it fell meanwhile; a record that nobody forgets does no harm
+        };
+        parcels.into_iter().for_each(|parcel| self.post(parcel));
+    }
+
     /// When to look at the outbox and the reminders next.
     pub(crate) fn set_alarm(&self, place: usize, control: &mut Control<E>, wall: u64) {
         let alarm = control.ledger.as_ref().and_then(|ledger| {
-            let due = ledger.reminders.next_due().map(|due| self.now() + due.saturating_sub(wall));
-            [ledger.outbox.next_retry(), due].into_iter().flatten().min()
+            let pause = if self.is_outbox_full(ledger) { PAUSE_MS } else { 0 };
+            let due = ledger.mail.reminders.next_due();
+            let due = due.map(|due| self.now() + due.saturating_sub(wall).max(pause));
+            let trim = (!ledger.mail.trims.is_empty()).then(|| self.now() + PAUSE_MS);
+            [ledger.mail.outbox.next_retry(), due, trim].into_iter().flatten().min()
         });
         if alarm == control.alarm {
             return;
@@ -184,13 +204,22 @@ impl<E: Entity> Host<E> {
         }
     }
 
+    fn is_outbox_full(&self, ledger: &Ledger) -> bool {
+        ledger.mail.outbox.len() >= self.shared.limits.outbox_messages_max
+    }
+
     /// An activation's alarm has gone off: repeats what was not acknowledged, fires what is due.
     pub(crate) fn alarm(self: &Rc<Self>, activation: &Rc<Activation<E>>, now: Tick) {
         {
             let mut control = activation.control.borrow_mut();
             control.alarm = None;
             if let Some(ledger) = &mut control.ledger {
-                ledger.outbox.retry(now);
+                ledger.mail.outbox.retry(now);
+                if self.is_outbox_full(ledger) {
+                    drop(control);
+                    self.pump(activation);
+                    return;
+                }
                 let random = || crate::entity::Realm::random(&*self.shared);
                 ledger.fire_reminders(&Now { ms: self.shared.clock.wall_ms(), random: &random });
             }

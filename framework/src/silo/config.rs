@@ -15,6 +15,8 @@ pub struct Limits {
     pub calls_max: usize,
     /// Notifications that may be on their way to one arbiter; past it they are dropped.
     pub notices_max: usize,
+    /// The size of an entity's encoded key, for every store: some can't keep long ones.
+    pub key_bytes_max: usize,
     /// The size of one entity's encoded state: it is written whole with each commit.
     pub state_bytes_max: usize,
     /// Durable messages that one turn may send.
@@ -59,6 +61,7 @@ impl Default for Limits {
             mailbox_calls_max: 1_000,
             calls_max: 100_000,
             notices_max: 100_000,
+            key_bytes_max: 1_024,
             state_bytes_max: 1 << 20,
             turn_messages_max: 1_000,
             message_bytes_max: 1 << 20,

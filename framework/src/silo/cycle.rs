@@ -106,7 +106,7 @@ impl<E: Entity> Host<E> {
         let control = activation.control.borrow();
         let queued = control.queue.iter().any(|queued| match queued {
             Queued::Call(call) => call.head().is_some_and(|head| head.call == probe.awaited),
-            Queued::Message(_) | Queued::DropLetter(_) => false,
+            _ => false,
         });
         if queued {
             probe.youngest = probe.youngest.max(probe.awaited);

@@ -22,9 +22,21 @@ use crate::wire::Envelope;
 impl<E: Entity> Host<E> {
     /// A handler has run.
     pub(crate) fn finish(self: &Rc<Self>, activation: &Rc<Activation<E>>, context: &Context, ran: Ran<E>) {
-        let Ran { turn, verdict, answer } = ran;
+        let Ran { turn, verdict, answer, panic } = ran;
+        if let Some(panic) = panic {
+            tracing::error!(
+                target: "grange", handler = %context.method, entity = %activation.to.id(), panic,
+                message = matches!(context.owed, Owed::Message { .. }), "a handler panicked, and its turn was rolled back"
+            );
+        }
         let (effects, failed) = turn.map(|mut turn| turn.finish()).unwrap_or_default();
-        self.account(context, verdict);
+        // It blocked its arbiter past its limit, so nobody could end it: it ends like any other that is late.
+        let late = context.alone && context.deadline < self.now() && verdict != Verdict::Panicked;
+        if late {
+            self.account_as(context, Counter::TurnExpired, "expired");
+        } else {
+            self.account(context, verdict);
+        }
         let mut control = activation.control.borrow_mut();
         if context.alone {
             control.writer = false;
@@ -49,6 +61,8 @@ impl<E: Entity> Host<E> {
                 &effects,
                 answer,
             );
+        } else if late {
+            self.finish_late(activation, &mut control, context, answer);
         } else if context.alone {
             self.finish_exclusive(activation, &mut control, context, verdict, effects, failed, answer);
         } else {
@@ -144,6 +158,24 @@ impl<E: Entity> Host<E> {
                 Owed::Message { envelope, counted } => self.try_again(control, &envelope.clone(), *counted),
                 _ => self.hold_answer(control, context, answer),
             },
+        }
+    }
+
+    fn finish_late(
+        &self,
+        activation: &Activation<E>,
+        control: &mut Control<E>,
+        context: &Context,
+        answer: Box<dyn Answer>,
+    ) {
+        tracing::warn!(
+            target: "grange", handler = %context.method, entity = %activation.to.id(),
+            "a turn ended after its limit and was rolled back"
+        );
+        let error = self.roll_back(activation, control).err().unwrap_or(CallError::Timeout);
+        match &context.owed {
+            Owed::Message { envelope, counted } => self.try_again(control, &envelope.clone(), *counted),
+            _ => self.refuse(control, context, answer, &error),
         }
     }
 
@@ -282,7 +314,10 @@ impl<E: Entity> Host<E> {
     /// A limit of the framework never becomes a definite `Err`: a message waits at its sender, or counts an attempt.
     fn overrun(&self, control: &mut Control<E>, context: &Context, answer: Box<dyn Answer>, overrun: Overrun) {
         self.shard().count(Counter::TurnTooLarge);
-        tracing::warn!(target: "grange", handler = %context.method, ?overrun, "a turn passed a limit and was rolled back");
+        let entity = control.ledger.as_ref().map(|ledger| ledger.id.to_string());
+        tracing::warn!(
+            target: "grange", handler = %context.method, entity, ?overrun, "a turn passed a limit and was rolled back"
+        );
         match (&context.owed, &overrun) {
             (Owed::Message { envelope, counted }, Overrun::Full { .. }) => self.run_later(control, envelope, *counted),
             (Owed::Message { envelope, counted }, _) => self.try_again(control, &envelope.clone(), *counted),
@@ -320,7 +355,7 @@ impl<E: Entity> Host<E> {
     /// A message's handler failed: again later, or never again.
     pub(crate) fn try_again(&self, control: &mut Control<E>, envelope: &Arc<Envelope>, counted: bool) {
         let Some(ledger) = &mut control.ledger else { return };
-        let attempts = if counted { ledger.activities.attempts(envelope) } else { ledger.count_attempt(envelope) };
+        let attempts = if counted { ledger.mail.activities.attempts(envelope) } else { ledger.count_attempt(envelope) };
         if attempts >= self.shared.limits.attempts_max {
             return self.give_up(control, envelope, messaging::Cause::GivenUp(attempts));
         }

@@ -160,7 +160,7 @@ impl<E: Entity> Host<E> {
                     return call.refuse(CallError::Cycle { chain });
                 }
             }
-            if control.is_running() || !control.queue.is_empty() {
+            if control.is_running() || !control.queue.is_empty() || control.held || control.phase != Phase::Live {
                 self.catalog.borrow_mut().contended.insert(activation.place.get());
             }
         }
@@ -178,8 +178,14 @@ impl<E: Entity> Host<E> {
     /// A call whose caller is on this thread, outside of every host.
     pub(crate) fn run_here(self: &Rc<Self>, mut call: Box<dyn Job<E>>) -> u64 {
         let _inside = here::enter();
-        // Of no other sequence: the realm's numbers are small, and each host has a prefix of its own.
-        let number = 1 << 63 | self.number << 40 | self.numbers.replace(self.numbers.get() + 1);
+        // Of no other sequence: the realm's numbers are small, and each host has a prefix of its own. The asks of turns
+        // have one sequence, because the search for cycles asks which is the younger.
+        let of_turn = call.head().is_some_and(|head| head.parent.is_some());
+        let number = if of_turn {
+            self.shared.next_ask()
+        } else {
+            1 << 63 | self.number << 40 | self.numbers.replace(self.numbers.get() + 1)
+        };
         if let Some(head) = call.head_mut() {
             head.call = number;
         }
@@ -215,36 +221,15 @@ impl<E: Entity> Host<E> {
                 let Some(activation) = self.live(to) else { return };
                 let (now, random) = (self.now(), self.shared.random());
                 if let Some(ledger) = &mut activation.control.borrow_mut().ledger {
-                    ledger.outbox.postpone(&by, sequence, |failures| {
+                    ledger.mail.outbox.postpone(&by, sequence, |failures| {
                         now + after.unwrap_or_else(|| crate::messaging::backoff(failures, random))
                     });
                 }
                 self.pump(&activation);
             }
-            Parcel::Forget { sender, sequence, .. } => {
-                let Some(activation) = self.live(to) else { return };
-                {
-                    let mut control = activation.control.borrow_mut();
-                    // Repeats that wait for their turn would be taken for new without the record.
-                    control.queue.retain(|queued| match queued {
-                        Queued::Message(Mail { envelope, .. }) => {
-                            envelope.from != sender || envelope.sequence > sequence
-                        }
-                        Queued::Call(_) | Queued::DropLetter(_) => true,
-                    });
-                    if let Some(ledger) = &mut control.ledger {
-                        ledger.forget(&sender, sequence);
-                    }
-                }
-                self.pump(&activation);
-            }
-            Parcel::DropLetter { number, .. } => {
-                let Ok(activation) = self.activation(to) else { return };
-                let mut control = activation.control.borrow_mut();
-                control.queue.push_back(Queued::DropLetter(number));
-                drop(control);
-                self.pump(&activation);
-            }
+            // In the queue: what the sender sent before it is recognised before it is forgotten.
+            Parcel::Forget { sender, sequence, .. } => self.enqueue(to, Queued::Forget(sender, sequence)),
+            Parcel::DropLetter { number, .. } => self.enqueue(to, Queued::DropLetter(number)),
             Parcel::Wake { .. } => {
                 if !self.shared.is_draining() {
                     // One that can't be activated says so in the log, and is woken again.
@@ -253,6 +238,17 @@ impl<E: Entity> Host<E> {
                     }
                 }
             }
+        }
+    }
+
+    /// Housekeeping, in its turn.
+    fn enqueue(self: &Rc<Self>, to: &Arc<RefInner<E>>, queued: Queued<E>) {
+        if self.shared.is_draining() {
+            return;
+        }
+        if let Ok(activation) = self.activation(to) {
+            activation.control.borrow_mut().queue.push_back(queued);
+            self.pump(&activation);
         }
     }
 

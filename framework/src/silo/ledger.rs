@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -6,9 +5,10 @@ use tracing::Span;
 use uuid::Uuid;
 
 use crate::entity::{Foreign, Gate};
-use crate::messaging::{Activities, KeyCheck, Keys, Outbox, Parcel, Reminders, decode, encode};
+use crate::messaging::{KeyCheck, Parcel, decode, encode};
 use crate::silo::batch::{Batch, Release};
 use crate::silo::config::Limits;
+use crate::silo::correspondence::Mail;
 use crate::store::{Commit, Fence, Field, Record, StateWrite, Trim};
 use crate::wire::EntityId;
 
@@ -30,18 +30,11 @@ pub(crate) struct Ledger {
     /// The state after the last exclusive turn that ended well: what a rollback returns to. `None`: as if never seen.
     pub(crate) image: Option<Bytes>,
     pub(crate) foreign: Foreign,
-    pub(crate) outbox: Outbox,
-    pub(crate) activities: Activities,
-    pub(crate) keys: Keys,
-    pub(crate) reminders: Reminders,
-    /// The numbers of the dead letters kept here.
-    pub(crate) letters: BTreeSet<u64>,
-    pub(crate) letter_last: u64,
+    pub(crate) mail: Mail,
     pub(crate) gathering: Batch,
     flight: Option<Box<Flight>>,
-    trims: Vec<Field>,
-    /// Targets for which the trims leave nothing, with the last number that each applied.
-    retired: Vec<(EntityId, u64)>,
+    /// A trim is on its way: what it removes may come back, and until then no target is told to forget.
+    trimming: bool,
 }
 
 /// A commit on its way.
@@ -61,29 +54,23 @@ impl Ledger {
             version: record.version,
             image: record.state,
             foreign: Foreign::default(),
-            outbox: Outbox::default(),
-            activities: Activities::default(),
-            keys: Keys::default(),
-            reminders: Reminders::default(),
-            letters: BTreeSet::new(),
-            letter_last: 0,
+            mail: Mail::default(),
             gathering: Batch::default(),
             flight: None,
-            trims: Vec::new(),
-            retired: Vec::new(),
+            trimming: false,
         };
         for (field, value) in record.fields {
             match field {
-                Field::Sequence => ledger.outbox.restore_sequence(decode(&value)?),
-                Field::Outbox(_) => ledger.outbox.restore(decode(&value)?),
-                Field::Activity(partner) => ledger.activities.restore(partner, decode(&value)?),
-                Field::Attempts(partner) => ledger.activities.restore_attempts(partner, decode(&value)?),
-                Field::Key(key) => ledger.keys.restore(key, decode(&value)?),
-                Field::KeyFloor => ledger.keys.restore_floor(decode(&value)?),
-                Field::Reminder(name) => ledger.reminders.set(name, decode(&value)?),
+                Field::Sequence => ledger.mail.outbox.restore_sequence(decode(&value)?),
+                Field::Outbox(_) => ledger.mail.outbox.restore(decode(&value)?),
+                Field::Activity(partner) => ledger.mail.activities.restore(partner, decode(&value)?),
+                Field::Attempts(partner) => ledger.mail.activities.restore_attempts(partner, decode(&value)?),
+                Field::Key(key) => ledger.mail.keys.restore(key, decode(&value)?),
+                Field::KeyFloor => ledger.mail.keys.restore_floor(decode(&value)?),
+                Field::Reminder(name) => ledger.mail.reminders.set(name, decode(&value)?),
                 Field::Letter(number) => {
-                    ledger.letters.insert(number);
-                    ledger.letter_last = ledger.letter_last.max(number);
+                    ledger.mail.letters.insert(number);
+                    ledger.mail.letter_last = ledger.mail.letter_last.max(number);
                 }
             }
         }
@@ -91,16 +78,17 @@ impl Ledger {
     }
 
     pub(crate) fn check_key(&mut self, key: Uuid, digest: u64, now: u64, limits: &Limits) -> KeyCheck {
-        match self.keys.check(key, digest, now, &limits.keys()) {
+        match self.mail.keys.check(key, digest, now, &limits.keys()) {
             // Those whose time is over make room; no commit has come along to forget them.
-            KeyCheck::Full if self.forget_keys(now, limits) => self.keys.check(key, digest, now, &limits.keys()),
+            KeyCheck::Full if self.forget_keys(now, limits) => self.mail.keys.check(key, digest, now, &limits.keys()),
             check => check,
         }
     }
 
     /// Forgets keys whose time is over, with the next commit; says whether there were any.
     fn forget_keys(&mut self, now: u64, limits: &Limits) -> bool {
-        let (expired, floor) = self.keys.expire(now, &limits.keys(), KEYS_EXPIRED_PER_COMMIT);
+        let Some(mail) = self.mail.existing() else { return false };
+        let (expired, floor) = mail.keys.expire(now, &limits.keys(), KEYS_EXPIRED_PER_COMMIT);
         if expired.is_empty() {
             return false;
         }
@@ -128,20 +116,19 @@ impl Ledger {
         None
     }
 
-    /// Whether turns, reads included, must wait for the commit in flight before more is held for it or behind it.
+    /// Whether turns, reads included, must wait for a commit before more gathers for it or is held for it.
     pub(crate) fn is_full(&self, limits: &Limits, held_max: usize) -> bool {
-        self.flight.as_ref().is_some_and(|flight| {
-            let held = flight.batch.releases.len() + self.gathering.releases.len();
-            held >= held_max
-                || self.gathering.turns >= limits.group_turns_max
+        let in_flight = self.flight.as_ref().map_or(0, |flight| flight.batch.releases.len());
+        let gathered = self.gathering.dirty
+            && (self.gathering.turns >= limits.group_turns_max
                 || self.gathering.bytes >= limits.group_bytes_max
-                || self.gathering.fields.len() >= limits.group_fields_max / 2
-        })
+                || self.gathering.fields.len() >= limits.group_fields_max / 2);
+        gathered || in_flight + self.gathering.releases.len() >= held_max
     }
 
     /// Whether the store has everything.
     pub(crate) fn is_clean(&self) -> bool {
-        self.flight.is_none() && !self.gathering.dirty && self.trims.is_empty()
+        self.flight.is_none() && !self.gathering.dirty && !self.trimming && self.mail.trims.is_empty()
     }
 
     pub(crate) fn has_flight(&self) -> bool {
@@ -150,8 +137,8 @@ impl Ledger {
 
     /// When the entity must be awake, from all that it now holds.
     fn wake(&self, now: u64) -> Option<u64> {
-        let outbox = (!self.outbox.is_empty()).then(|| now + OUTBOX_WAKE_MS);
-        [outbox, self.reminders.next_due()].into_iter().flatten().min()
+        let outbox = (!self.mail.outbox.is_empty()).then(|| now + OUTBOX_WAKE_MS);
+        [outbox, self.mail.reminders.next_due()].into_iter().flatten().min()
     }
 
     /// The next commit, if none is in flight and there is something to write. From now on it is in flight.
@@ -160,8 +147,10 @@ impl Ledger {
             return None;
         }
         self.forget_keys(now, limits);
-        for field in self.trims.drain(..) {
-            self.gathering.fields.entry(field).or_insert(None);
+        if let (false, Some(mail)) = (self.trimming, self.mail.existing()) {
+            for field in mail.trims.drain(..) {
+                self.gathering.fields.entry(field).or_insert(None);
+            }
         }
         let retirements = self.retirements();
         let mut batch = std::mem::take(&mut self.gathering);
@@ -175,7 +164,7 @@ impl Ledger {
             }
         }
         let state = batch.state.take().unwrap_or(StateWrite::Keep);
-        self.flight = Some(Box::new(Flight { batch, sequence: self.outbox.sequence() }));
+        self.flight = Some(Box::new(Flight { batch, sequence: self.mail.outbox.sequence() }));
         Some(Commit {
             id: self.id.clone(),
             fence: self.fence,
@@ -193,8 +182,27 @@ impl Ledger {
     pub(crate) fn land(&mut self) -> Vec<(Release, Span)> {
         let Some(flight) = self.flight.take() else { return Vec::new() };
         self.version += 1;
-        self.outbox.commit(flight.sequence);
+        if let Some(mail) = self.mail.existing() {
+            mail.outbox.commit(flight.sequence);
+        }
         flight.batch.land()
+    }
+
+    /// A trim was applied, and its targets may forget; or it was not, and its removals are still to be made: a target that
+    /// forgot before them would take the message for a new one.
+    pub(crate) fn end_trim(
+        &mut self,
+        applied: bool,
+        removes: Vec<Field>,
+        retired: Vec<(EntityId, u64)>,
+    ) -> Vec<Parcel> {
+        self.trimming = false;
+        if applied {
+            return self.forget_parcels(retired);
+        }
+        self.mail.trims.extend(removes);
+        self.mail.retired.extend(retired);
+        Vec::new()
     }
 
     /// The activation is over: what was held for the commit in flight, and what was never handed to the store.
@@ -206,49 +214,57 @@ impl Ledger {
 
     /// Acknowledged messages: forgotten with the next commit, or by a trim.
     pub(crate) fn acknowledge(&mut self, by: &EntityId, sequence: u64) {
-        let forgotten = self.outbox.acknowledge(by, sequence);
-        if let (Some(last), false) = (forgotten.last(), self.outbox.has_for(by)) {
-            self.retired.push((by.clone(), *last));
+        let forgotten = self.mail.outbox.acknowledge(by, sequence);
+        if let (Some(last), false) = (forgotten.last(), self.mail.outbox.has_for(by)) {
+            self.mail.retired.push((by.clone(), *last));
         }
-        self.trims.extend(forgotten.into_iter().map(Field::Outbox));
+        self.mail.trims.extend(forgotten.into_iter().map(Field::Outbox));
     }
 
     /// The sender has nothing left up to this number, and the order of its store's log has that before whatever we
     /// write from now on: our record of it is of no more use.
     pub(crate) fn forget(&mut self, sender: &EntityId, sequence: u64) {
-        if self.activities.forget(sender, sequence) {
-            self.trims.push(Field::Activity(sender.clone()));
+        if self.mail.activities.forget(sender, sequence) {
+            self.mail.trims.push(Field::Activity(sender.clone()));
         }
     }
 
     /// An operator has seen to this dead letter.
     pub(crate) fn drop_letter(&mut self, number: u64) {
-        if self.letters.remove(&number) {
-            self.trims.push(Field::Letter(number));
+        if self.mail.letters.remove(&number) {
+            self.mail.trims.push(Field::Letter(number));
         }
     }
 
     /// What to tell the targets when the trims have been applied.
     fn retirements(&mut self) -> Vec<Parcel> {
-        let sender = &self.id;
-        let forget = |(target, sequence)| Parcel::Forget { sender: sender.clone(), target, sequence };
-        std::mem::take(&mut self.retired).into_iter().map(forget).collect()
+        if self.trimming {
+            return Vec::new();
+        }
+        let retired = self.mail.existing().map(|mail| std::mem::take(&mut mail.retired)).unwrap_or_default();
+        self.forget_parcels(retired)
+    }
+
+    fn forget_parcels(&self, retired: Vec<(EntityId, u64)>) -> Vec<Parcel> {
+        let forget = |(target, sequence)| Parcel::Forget { sender: self.id.clone(), target, sequence };
+        retired.into_iter().map(forget).collect()
     }
 
     /// What to trim, when no commit is there to take it along.
     ///
-    /// And whom to tell when it has been applied.
-    pub(crate) fn next_trim(&mut self, now: u64) -> Option<(Trim, Vec<Parcel>)> {
-        if self.trims.is_empty() || self.flight.is_some() || self.gathering.dirty {
+    /// And the targets to tell when it has been applied: see [`end_trim`](Self::end_trim).
+    pub(crate) fn next_trim(&mut self, now: u64) -> Option<(Trim, Vec<(EntityId, u64)>)> {
+        if self.trimming || self.mail.trims.is_empty() || self.flight.is_some() || self.gathering.dirty {
             return None;
         }
         let trim = Trim {
             id: self.id.clone(),
             fence: self.fence,
             generation: self.generation,
-            removes: std::mem::take(&mut self.trims),
+            removes: std::mem::take(&mut self.mail.trims),
             wake: self.wake(now),
         };
-        Some((trim, self.retirements()))
+        self.trimming = true;
+        Some((trim, std::mem::take(&mut self.mail.retired)))
     }
 }

@@ -1,9 +1,9 @@
 //! Where entities live: a process with its arbiters, the activations on them, and the way of a call through a turn to
 //! its commit.
 //!
-//! In reading order: [`builder`] makes a [`Silo`] of a [`shared`] part, its arbiters and a clock; a [`door`] hands calls
+//! In reading order: [`builder`] makes a [`process`] of a [`shared`] part, its [`threads`] and a [`clock`]; a [`door`] hands calls
 //! to the [`host`] of their kind on their arbiter; the host keeps each [`activation`], [`opening`] claims and loads it,
-//! [`pump`] starts turns ([`here`]: at once, when the caller is on the same arbiter), [`finish`] ends them, [`settle`] makes their effects part of the [`ledger`]'s next commit,
+//! [`pump`] starts turns ([`here`]: at once, when the caller is on the same arbiter), [`run`] polls them, [`finish`] ends them, [`settle`] makes their effects part of the [`ledger`]'s next commit,
 //! [`commit`] writes it and lets go what it held, [`closing`] ends the activation; [`sweep`] and [`cycle`] look after
 //! what takes too long.
 //!
@@ -17,6 +17,7 @@ mod clock;
 mod closing;
 mod commit;
 mod config;
+mod correspondence;
 mod cycle;
 mod door;
 mod finish;
@@ -24,11 +25,15 @@ mod here;
 mod host;
 mod ledger;
 mod opening;
+mod process;
 mod pump;
+mod run;
 mod settle;
 mod shared;
 mod sweep;
+mod threads;
 mod turn;
 
-pub use builder::{Silo, SiloBuilder};
+pub use builder::SiloBuilder;
 pub use config::Limits;
+pub use process::Silo;

@@ -14,6 +14,10 @@ use crate::telemetry::Counter;
 impl<E: Entity> Host<E> {
     /// Begins to bring an entity into memory. Calls may queue at once; turns start when it is open.
     pub(crate) fn activate(self: &Rc<Self>, to: &Arc<RefInner<E>>) -> Result<Rc<Activation<E>>, CallError> {
+        let (size, limit) = (to.id().key.len(), self.shared.limits.key_bytes_max);
+        if size > limit {
+            return Err(CallError::TooLarge { what: "the key".into(), size, limit });
+        }
         let state = guarded(E::fresh).map_err(|panic| CallError::Unavailable {
             reason: format!("{} can't be activated: `Default` of `{}` panicked: {panic}", to.id(), E::KIND),
         })?;
@@ -64,6 +68,9 @@ impl<E: Entity> Host<E> {
                         let mut control = activation.control.borrow_mut();
                         control.phase = Phase::Live;
                         self.set_alarm(activation.place.get(), &mut control, self.shared.clock.wall_ms());
+                        drop(control);
+                        // Before its hook: one that fails does not keep what is committed from its targets.
+                        self.dispatch(activation);
                         return Ok(());
                     }
                     Err(reason) => {
@@ -89,7 +96,11 @@ impl<E: Entity> Host<E> {
     fn load(&self, activation: &Activation<E>, record: Record) -> Result<(), String> {
         let Some(codec) = &E::STATE else { return Ok(()) };
         let id = activation.to.id().clone();
-        let link = ClaimLink { shared: self.shared.clone(), id: id.clone(), fence: record.fence };
+        let link = ClaimLink {
+            shared: self.shared.clone(),
+            entity: Arc::clone(&activation.to) as Arc<dyn Named>,
+            fence: record.fence,
+        };
         let mut ledger = Ledger::open(id, record).map_err(|error| format!("its records can't be decoded: {error}"))?;
         if let Some(image) = &ledger.image {
             let (state, foreign) = guarded(|| codec.load(image))

@@ -1,8 +1,5 @@
-use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,15 +8,12 @@ use tracing::field::Empty;
 use uuid::Uuid;
 
 use crate::CallError;
-use crate::entity::{
-    Cause, Entity, Job, MethodInfo, Named, Origin, Provenance, Ran, Realm, Run, Source, Turn, TurnSeed,
-};
+use crate::entity::{Cause, Entity, Job, Origin, Provenance, Realm, Source, Turn, TurnSeed};
 use crate::messaging::{Admission, KeyCheck, Parcel, made_at};
-use crate::silo::activation::{Activation, Control, FutureSlot, Mail, Phase, Queued, Suspended};
+use crate::silo::activation::{Activation, Control, Mail, Phase, Queued};
 use crate::silo::batch::Release;
 use crate::silo::config::millis;
 use crate::silo::finish::Refused;
-use crate::silo::here;
 use crate::silo::host::Host;
 use crate::silo::settle::{End, Now, Settling, Work};
 use crate::silo::turn::{Context, Owed};
@@ -29,21 +23,25 @@ use crate::telemetry::Counter;
 const TIMED_TURNS: u64 = 32;
 
 /// A turn that is to start.
-struct Start<E: Entity> {
-    job: Box<dyn Job<E>>,
-    turn: Turn<E>,
-    context: Context,
+pub(crate) struct Start<E: Entity> {
+    pub(crate) job: Box<dyn Job<E>>,
+    pub(crate) turn: Turn<E>,
+    pub(crate) context: Context,
 }
 
 /// What the head of the queue came to.
-#[allow(clippy::large_enum_variant)] // made for each call, and taken apart at once: a box would cost more
-enum Next<E: Entity> {
-    Start(Start<E>),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// A turn: it is in the place that was given for it.
+    Start,
     /// It is over without a turn: look at the one behind it.
     Over,
     /// Nothing can start now.
     Wait,
 }
+
+/// Where a turn that is to start is put: large, made for each call, and so not handed around by value.
+pub(crate) type Place<E> = Option<Start<E>>;
 
 impl<E: Entity> Host<E> {
     /// Starts every turn that can start, in the order of the queue, and hands what they did to the store.
@@ -53,23 +51,33 @@ impl<E: Entity> Host<E> {
 
     /// The same, with one more in the queue: which it enters only if it has to wait.
     pub(crate) fn pump_with(self: &Rc<Self>, activation: &Rc<Activation<E>>, mut arrived: Option<Queued<E>>) {
+        let mut place = None;
         loop {
-            match self.next(activation, &mut arrived) {
-                Next::Start(start) => self.run(activation, start),
+            match self.next(activation, &mut arrived, &mut place) {
+                Next::Start => self.run(activation, &mut place),
                 Next::Over => {}
                 // A commit that lands at once may be what the next one waited for.
                 Next::Wait if E::STATE.is_some() && self.advance(activation) => {}
                 Next::Wait => break,
             }
         }
+        if let Some(arrived) = arrived {
+            // The first turn of the activation was its last.
+            return self.pass_on(activation, vec![arrived]);
+        }
         self.leave_if_asked(activation);
     }
 
-    fn next(self: &Rc<Self>, activation: &Rc<Activation<E>>, arrived: &mut Option<Queued<E>>) -> Next<E> {
+    fn next(
+        self: &Rc<Self>,
+        activation: &Rc<Activation<E>>,
+        arrived: &mut Option<Queued<E>>,
+        place: &mut Place<E>,
+    ) -> Next {
         let mut control = activation.control.borrow_mut();
         let control = &mut *control;
-        let next = self.next_of(activation, control, arrived);
-        if let Next::Wait = next {
+        let next = self.next_of(activation, control, arrived, place);
+        if next == Next::Wait && control.phase != Phase::Gone {
             control.queue.extend(arrived.take());
         }
         next
@@ -80,7 +88,8 @@ impl<E: Entity> Host<E> {
         activation: &Rc<Activation<E>>,
         control: &mut Control<E>,
         arrived: &mut Option<Queued<E>>,
-    ) -> Next<E> {
+        place: &mut Place<E>,
+    ) -> Next {
         if control.phase != Phase::Live || control.held || control.broken || control.writer {
             return Next::Wait;
         }
@@ -90,13 +99,14 @@ impl<E: Entity> Host<E> {
             }
             control.renewed = false;
             if let Some(hook) = self.methods.activating() {
-                return Next::Start(self.hook(activation, control, hook, Owed::OnActivate));
+                self.hook(activation, control, hook, Owed::OnActivate, place);
+                return Next::Start;
             }
         }
         let alone = match control.queue.front().or(arrived.as_ref()) {
             None => return Next::Wait,
             Some(Queued::Call(call)) => call.info().exclusive,
-            Some(Queued::Message(_) | Queued::DropLetter(_)) => true,
+            Some(_) => true,
         };
         let full =
             control.ledger.as_ref().is_some_and(|ledger| ledger.is_full(&self.shared.limits, self.mailbox_calls_max));
@@ -105,8 +115,14 @@ impl<E: Entity> Host<E> {
         }
         match control.queue.pop_front().or_else(|| arrived.take()) {
             None => Next::Wait,
-            Some(Queued::Call(call)) => self.next_call(activation, control, call),
-            Some(Queued::Message(mail)) => self.next_message(activation, control, mail),
+            Some(Queued::Call(call)) => self.next_call(activation, control, call, place),
+            Some(Queued::Message(mail)) => self.next_message(activation, control, mail, place),
+            Some(Queued::Forget(sender, sequence)) => {
+                if let Some(ledger) = &mut control.ledger {
+                    ledger.forget(&sender, sequence);
+                }
+                Next::Over
+            }
             Some(Queued::DropLetter(number)) => {
                 if let Some(ledger) = &mut control.ledger {
                     ledger.drop_letter(number);
@@ -116,7 +132,13 @@ impl<E: Entity> Host<E> {
         }
     }
 
-    fn next_call(&self, activation: &Rc<Activation<E>>, control: &mut Control<E>, mut job: Box<dyn Job<E>>) -> Next<E> {
+    fn next_call(
+        &self,
+        activation: &Rc<Activation<E>>,
+        control: &mut Control<E>,
+        mut job: Box<dyn Job<E>>,
+        place: &mut Place<E>,
+    ) -> Next {
         if job.is_abandoned() {
             self.shard().count(Counter::CallAbandoned);
             return Next::Over;
@@ -172,13 +194,20 @@ impl<E: Entity> Host<E> {
             started: None,
             span,
         };
-        Next::Start(self.begin(activation, control, job, context, parent, key))
+        self.begin(activation, control, job, context, parent, key, place);
+        Next::Start
     }
 
-    fn next_message(self: &Rc<Self>, activation: &Rc<Activation<E>>, control: &mut Control<E>, mail: Mail) -> Next<E> {
+    fn next_message(
+        self: &Rc<Self>,
+        activation: &Rc<Activation<E>>,
+        control: &mut Control<E>,
+        mail: Mail,
+        place: &mut Place<E>,
+    ) -> Next {
         let Some(ledger) = &mut control.ledger else { return Next::Over };
         let envelope = &mail.envelope;
-        match ledger.activities.admit(envelope) {
+        match ledger.mail.activities.admit(envelope) {
             Admission::Fresh => {}
             Admission::Gap => return Next::Over,
             Admission::Duplicate => {
@@ -207,8 +236,8 @@ impl<E: Entity> Host<E> {
             }
         };
         if mail.again && !mail.counted {
-            if ledger.activities.attempts(envelope) >= self.shared.limits.attempts_max {
-                let attempts = ledger.activities.attempts(envelope);
+            if ledger.mail.activities.attempts(envelope) >= self.shared.limits.attempts_max {
+                let attempts = ledger.mail.activities.attempts(envelope);
                 self.give_up(control, envelope, crate::messaging::Cause::GivenUp(attempts));
                 return Next::Over;
             }
@@ -234,13 +263,14 @@ impl<E: Entity> Host<E> {
             owed: Owed::Message { envelope: mail.envelope, counted: mail.counted },
             cause: Cause { cause: id, root },
             // A message has no deadline; its turn has a limit.
-            deadline: now + millis(self.shared.limits.timeout_default),
+            deadline: now.saturating_add(millis(self.shared.limits.timeout_default)),
             number: self.shared.deadlines.next_number(),
             arrived: mail.arrived,
             started: None,
             span,
         };
-        Next::Start(self.begin(activation, control, job, context, None, Some(id)))
+        self.begin(activation, control, job, context, None, Some(id), place);
+        Next::Start
     }
 
     /// The target ends a message that it can't apply, in one commit that moves its record past it.
@@ -286,22 +316,24 @@ impl<E: Entity> Host<E> {
         control: &mut Control<E>,
         job: Box<dyn Job<E>>,
         owed: Owed,
-    ) -> Start<E> {
+        place: &mut Place<E>,
+    ) {
         let now = self.now();
         let context = Context {
             alone: true,
             method: job.info(),
             owed,
             cause: Cause::default(),
-            deadline: now + millis(self.shared.limits.timeout_default),
+            deadline: now.saturating_add(millis(self.shared.limits.timeout_default)),
             number: self.shared.deadlines.next_number(),
             arrived: now,
             started: None,
             span: Span::none(),
         };
-        self.begin(activation, control, job, context, None, None)
+        self.begin(activation, control, job, context, None, None, place);
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn begin(
         &self,
         activation: &Rc<Activation<E>>,
@@ -310,7 +342,8 @@ impl<E: Entity> Host<E> {
         mut context: Context,
         parent: Option<Arc<Origin>>,
         key: Option<Uuid>,
-    ) -> Start<E> {
+        place: &mut Place<E>,
+    ) {
         if context.alone {
             control.writer = true;
         } else {
@@ -331,7 +364,7 @@ impl<E: Entity> Host<E> {
                 .then(|| Box::new(Provenance { key, derive: self.is_young(key), cause: context.cause })),
             link: control.link.clone(),
         });
-        Start { job, turn, context }
+        *place = Some(Start { job, turn, context });
     }
 
     /// Whether keys derived from this one will be recognised for a while.
@@ -342,81 +375,9 @@ impl<E: Entity> Host<E> {
 
     /// Runs a hook.
     pub(crate) fn run_hook(self: &Rc<Self>, activation: &Rc<Activation<E>>, job: Box<dyn Job<E>>, owed: Owed) {
-        let start = self.hook(activation, &mut activation.control.borrow_mut(), job, owed);
-        self.run(activation, start);
-    }
-
-    fn run(self: &Rc<Self>, activation: &Rc<Activation<E>>, start: Start<E>) {
-        let Start { job, turn, context } = start;
-        let mut future = job.start(activation.state.clone(), turn);
-        // The waker that does nothing loses nothing: a pending future is polled again by its task at once.
-        let polled = {
-            let _entered = context.span.enter();
-            self.poll(&mut future, context.method, &mut TaskContext::from_waker(Waker::noop()))
-        };
-        match polled {
-            Poll::Ready(ran) => {
-                drop(future);
-                self.finish(activation, &context, ran);
-            }
-            Poll::Pending => self.suspend(activation, context, future),
-        }
-    }
-
-    /// A handler's turn to run: whoever watches knows which it is, and it may ask entities on this thread.
-    fn poll(
-        &self,
-        future: &mut Pin<Box<dyn Run<E>>>,
-        method: &'static MethodInfo,
-        task: &mut TaskContext<'_>,
-    ) -> Poll<Ran<E>> {
-        let _outside = here::leave();
-        let before = self.pulse().before();
-        self.pulse().enter(method, self.now());
-        let polled = future.as_mut().poll(task);
-        self.pulse().leave(before);
-        polled
-    }
-
-    fn suspend(self: &Rc<Self>, activation: &Rc<Activation<E>>, context: Context, future: Pin<Box<dyn Run<E>>>) {
-        let (turn, caller) = (context.number, future.caller());
-        let future: FutureSlot<E> = Rc::new(RefCell::new(Some(future)));
-        let (host, owner, slot, span, method) =
-            (self.clone(), activation.clone(), future.clone(), context.span.clone(), context.method);
-        let task = actix_rt::spawn(async move {
-            let ran: Option<Ran<E>> = std::future::poll_fn(|task| {
-                let mut slot = slot.borrow_mut();
-                let Some(future) = slot.as_mut() else { return Poll::Ready(None) };
-                let _entered = span.enter();
-                host.poll(future, method, task).map(Some)
-            })
-            .await;
-            let _inside = here::enter();
-            let future = slot.borrow_mut().take();
-            drop(future);
-            if let Some(ran) = ran {
-                host.resume(&owner, turn, ran);
-            }
-        });
-        let task = task.abort_handle();
-        activation.control.borrow_mut().suspended.push(Suspended { context, caller, future, task });
-        self.catalog.borrow_mut().suspended.insert(activation.place.get());
-    }
-
-    fn resume(self: &Rc<Self>, activation: &Rc<Activation<E>>, turn: u64, ran: Ran<E>) {
-        let suspended = {
-            let mut control = activation.control.borrow_mut();
-            let index = control.suspended.iter().position(|suspended| suspended.context.number == turn);
-            index.map(|index| control.suspended.swap_remove(index))
-        };
-        match suspended {
-            Some(suspended) => {
-                self.finish(activation, &suspended.context, ran);
-                self.pump(activation);
-            }
-            // The activation fell while the handler was at work, and its caller has been told.
-            None => ran.answer.fail(CallError::NotApplied { reason: format!("{} was dropped", activation.to.id()) }),
-        }
+        let mut place = None;
+        self.hook(activation, &mut activation.control.borrow_mut(), job, owed, &mut place);
+        self.run(activation, &mut place);
     }
 }
 

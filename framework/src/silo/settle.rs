@@ -13,6 +13,9 @@ use crate::store::{Field, StateWrite};
 use crate::wire::{Continuation, EntityId, Envelope};
 use crate::{CallError, Failed, Never, Outcome};
 
+/// A reminder's name is part of the name of its record.
+const REMINDER_NAME_BYTES_MAX: usize = 1_024;
+
 /// What a turn was owed, and so what is recorded of it.
 #[derive(Clone, Copy)]
 pub(crate) enum Work<'a> {
@@ -102,7 +105,7 @@ impl Ledger {
                 Act::Cancel(name) => self.cancel(name),
                 Act::Delete => {
                     deleted = true;
-                    self.reminders.names().into_iter().for_each(|name| self.cancel(name));
+                    self.mail.reminders.names().into_iter().for_each(|name| self.cancel(name));
                 }
             }
         }
@@ -126,36 +129,42 @@ impl Ledger {
         if let Some(image) = &settling.image {
             too_large("the state", image.len(), limits.state_bytes_max)?;
         }
-        let (mut messages, mut reminders) = (0, 0);
+        let (mut messages, mut reminders, mut bytes) = (0, 0, 0);
         for act in &settling.acts {
             let Act::Send(staged) = act else { continue };
             let arguments = staged.arguments.as_ref().map_err(|error| Overrun::Invalid(error.clone()))?;
             too_large("a message", arguments.len(), limits.message_bytes_max)?;
+            too_large("the key of a message's target", staged.to.key.len(), limits.key_bytes_max)?;
+            too_large("the name of a reminder", staged.name.as_ref().map_or(0, String::len), REMINDER_NAME_BYTES_MAX)?;
+            bytes += arguments.len();
             if let Some(then) = &staged.then {
                 let then = then.as_ref().map_err(|error| Overrun::Invalid(error.clone()))?;
                 too_large("a continuation", then.arguments.len(), limits.message_bytes_max)?;
+                too_large("the key of a continuation's entity", then.to.key.len(), limits.key_bytes_max)?;
+                bytes += then.arguments.len();
             }
             match staged.reminder() {
-                Some(_) if staged.name.as_ref().is_some_and(|name| self.reminders.contains(name)) => {}
+                Some(_) if staged.name.as_ref().is_some_and(|name| self.mail.reminders.contains(name)) => {}
                 Some(_) => reminders += 1,
                 None => messages += 1,
             }
         }
+        too_large("the messages of one turn, in bytes,", bytes, limits.group_bytes_max)?;
         too_large("the number of messages of one turn", settling.acts.len(), limits.turn_messages_max)?;
         if let End::Done(outcome) | End::Rejected(outcome) = &settling.end {
             too_large("the reply", outcome.len(), limits.message_bytes_max)?;
         }
         let full = |what, size, limit| if size > limit { Err(Overrun::Full { what, limit }) } else { Ok(()) };
         if messages > 0 {
-            full("the outbox", self.outbox.len() + messages, limits.outbox_messages_max)?;
+            full("the outbox", self.mail.outbox.len() + messages, limits.outbox_messages_max)?;
         }
         if reminders > 0 {
-            full("the list of reminders", self.reminders.len() + reminders, limits.reminders_max)?;
+            full("the list of reminders", self.mail.reminders.len() + reminders, limits.reminders_max)?;
         }
         if let (Work::Message(Envelope { then: None, .. }), End::Rejected(_) | End::GivenUp(_)) =
             (settling.work, &settling.end)
         {
-            full("the list of dead letters", self.letters.len() + 1, limits.dead_letters_max)?;
+            full("the list of dead letters", self.mail.letters.len() + 1, limits.dead_letters_max)?;
         }
         Ok(())
     }
@@ -180,11 +189,11 @@ impl Ledger {
         // A name of its own: an unnamed reminder replaces none.
         let name = staged.name.unwrap_or_else(|| format!("~{}", now.uuid()));
         self.gathering.put(Field::Reminder(name.clone()), encode(&reminder));
-        self.reminders.set(name, reminder);
+        self.mail.reminders.set(name, reminder);
     }
 
     fn cancel(&mut self, name: String) {
-        if self.reminders.cancel(&name) {
+        if self.mail.reminders.cancel(&name) {
             self.gathering.remove(Field::Reminder(name));
         }
     }
@@ -199,7 +208,7 @@ impl Ledger {
         cause: Cause,
         now: &Now<'_>,
     ) {
-        let (sequence, previous) = self.outbox.next_numbers(&to);
+        let (sequence, previous) = self.mail.outbox.next_numbers(&to);
         let id = now.uuid();
         let envelope = Envelope {
             id,
@@ -216,7 +225,7 @@ impl Ledger {
         };
         self.gathering.put(Field::Outbox(sequence), encode(&envelope));
         self.gathering.put(Field::Sequence, encode(&sequence));
-        self.outbox.stage(Arc::new(envelope));
+        self.mail.outbox.stage(Arc::new(envelope));
     }
 
     /// "Seen", in the same commit as "applied"; and the outcome, after the handler's own messages.
@@ -227,12 +236,12 @@ impl Ledger {
                 let (End::Done(outcome) | End::Rejected(outcome)) = end else { return };
                 let record = KeyRecord { at: now.ms, digest, outcome };
                 self.gathering.put(Field::Key(key), encode(&record));
-                self.keys.record(key, record);
+                self.mail.keys.record(key, record);
             }
             Work::Message(envelope) => {
-                let applied = self.activities.apply(envelope);
+                let applied = self.mail.activities.apply(envelope);
                 self.gathering.put(Field::Activity(envelope.from.clone()), encode(&applied));
-                if self.activities.forget_attempts(&envelope.from) {
+                if self.mail.activities.forget_attempts(&envelope.from) {
                     self.gathering.remove(Field::Attempts(envelope.from.clone()));
                 }
                 self.answer(envelope, end, now);
@@ -257,29 +266,31 @@ impl Ledger {
             End::Rejected(outcome) => messaging::Cause::Rejected(outcome),
             End::GivenUp(cause) => cause,
         };
-        self.letter_last += 1;
-        self.letters.insert(self.letter_last);
+        // Not the number of one that was seen to and dropped before this activation.
+        self.mail.letter_last = (self.mail.letter_last + 1).max(now.ms);
+        let number = self.mail.letter_last;
+        self.mail.letters.insert(number);
         let letter = DeadLetter { message: envelope.clone(), at: now.ms, cause };
-        self.gathering.put(Field::Letter(self.letter_last), encode(&letter));
+        self.gathering.put(Field::Letter(number), encode(&letter));
     }
 
     /// The message's attempt, counted before it is made: a message that kills the process counts, too.
     pub(crate) fn count_attempt(&mut self, envelope: &Envelope) -> u32 {
-        let attempts = self.activities.count_attempt(envelope);
+        let attempts = self.mail.activities.count_attempt(envelope);
         self.gathering.put(Field::Attempts(envelope.from.clone()), encode(&attempts));
         attempts.count
     }
 
     /// The counted attempt was none: the handler asked for another time, or a limit of the framework was met.
     pub(crate) fn uncount_attempt(&mut self, envelope: &Envelope) {
-        if let Some(attempts) = self.activities.uncount_attempt(envelope) {
+        if let Some(attempts) = self.mail.activities.uncount_attempt(envelope) {
             self.gathering.put(Field::Attempts(envelope.from.clone()), encode(&attempts));
         }
     }
 
     /// Stages the message of every reminder that is due, and what becomes of the reminder, in one commit.
     pub(crate) fn fire_reminders(&mut self, now: &Now<'_>) -> bool {
-        let fired = self.reminders.fire(now.ms);
+        let fired = self.mail.reminders.fire(now.ms);
         let any = !fired.is_empty();
         for Fired { name, reminder, next } in fired {
             match next {

@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     /// No new work: what runs is finished, committed and released.
     draining: AtomicBool,
     seed: u64,
+    asks: AtomicU64,
     random: AtomicU64,
     unhosted: Mutex<HashSet<Arc<str>>>,
 }
@@ -107,6 +108,7 @@ impl Shared {
             kinds: OnceLock::new(),
             draining: AtomicBool::new(false),
             seed,
+            asks: AtomicU64::new(0),
             random: AtomicU64::new(random),
             unhosted: Mutex::default(),
         }
@@ -174,6 +176,11 @@ impl Realm for Shared {
     }
     fn discharge(&self, arbiter: usize) {
         self.arbiters[arbiter].notices.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn next_ask(&self) -> u64 {
+        // A range of its own: the numbers of other calls begin at 0 and at 2⁶³.
+        1 << 62 | self.asks.fetch_add(1, Ordering::Relaxed)
     }
 
     /// SplitMix64 (Steele, Lea, Flood, 2014): one seed, one sequence.

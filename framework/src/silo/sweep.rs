@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::CallError;
-use crate::entity::{Entity, Realm, Tick, guarded};
+use crate::entity::{Entity, Named, Realm, Tick, guarded};
 use crate::silo::activation::{Activation, Phase};
 use crate::silo::finish::cut_off;
 use crate::silo::here;
@@ -75,7 +75,9 @@ impl<E: Entity> Host<E> {
                 let Some(turn) = expired else { break };
                 self.expire(&activation, turn);
             }
-            if activation.control.borrow().suspended.is_empty() {
+            // The place may be another activation's by now.
+            let still = self.at(place).is_some_and(|there| Rc::ptr_eq(&there, &activation));
+            if still && activation.control.borrow().suspended.is_empty() {
                 self.catalog.borrow_mut().suspended.remove(&place);
             }
         }
@@ -84,7 +86,8 @@ impl<E: Entity> Host<E> {
     /// The turn's limit: its future is dropped, its state is as before, and the next one may run.
     fn expire(self: &Rc<Self>, activation: &Rc<Activation<E>>, mut turn: crate::silo::activation::Suspended<E>) {
         self.account_as(&turn.context, Counter::TurnExpired, "expired");
-        tracing::warn!(target: "grange", handler = %turn.context.method, "a turn was ended at its limit and rolled back");
+        let (handler, entity) = (turn.context.method, activation.to.id());
+        tracing::warn!(target: "grange", %handler, %entity, "a turn was ended at its limit and rolled back");
         let alone = turn.context.alone;
         let owed = std::mem::replace(&mut turn.context.owed, Owed::Ask);
         self.drop_turn(turn, &CallError::Timeout);
@@ -141,8 +144,8 @@ impl<E: Entity> Host<E> {
                 let quiet = control.phase == Phase::Live && control.is_idle();
                 let rested = now.saturating_sub(control.used) >= self.idle_ms;
                 let unburdened = control.ledger.as_ref().is_none_or(|ledger| {
-                    ledger.outbox.is_empty()
-                        && ledger.reminders.next_due().is_none_or(|due| due > wall + REMINDER_NEAR_MS)
+                    ledger.mail.outbox.is_empty()
+                        && ledger.mail.reminders.next_due().is_none_or(|due| due > wall + REMINDER_NEAR_MS)
                 });
                 quiet && (draining || (rested && unburdened))
             };

@@ -222,7 +222,7 @@ pub trait Store: Send + Sync + 'static {
 #[non_exhaustive]
 pub enum StoreError {
     /// The directory belongs to a living process.
-    #[error("{path} is in use by another process: stop it, or give this silo a directory of its own")]
+    #[error("{path} is in use, by another process or another silo of this one: stop it, or use a directory of its own")]
     Locked {
         /// The directory.
         path: String,

@@ -38,6 +38,7 @@ pub enum Fault {
 struct Script {
     commits: VecDeque<Fault>,
     claims: VecDeque<Fault>,
+    trims_lost: usize,
     outage: bool,
     keep_open: bool,
     later: bool,
@@ -96,6 +97,11 @@ impl FaultyStore {
     /// What happens to the next claims, one each.
     pub fn claims(&self, faults: impl IntoIterator<Item = Fault>) {
         self.script().claims.extend(faults);
+    }
+
+    /// The next so many trims fail, and nothing is removed.
+    pub fn lose_trims(&self, count: usize) {
+        self.script().trims_lost = count;
     }
 
     /// Claims, commits and trims fail before they are written for as long as this is `true`.
@@ -225,7 +231,13 @@ impl Store for FaultyStore {
     }
 
     fn trim(&self, trim: Trim) -> Pending<bool> {
-        if self.fails(trim.fence.owner) { failed() } else { self.inner.trim(trim) }
+        let lost = {
+            let mut script = self.script();
+            let lost = script.trims_lost > 0;
+            script.trims_lost = script.trims_lost.saturating_sub(1);
+            lost
+        };
+        if lost || self.fails(trim.fence.owner) { failed() } else { self.inner.trim(trim) }
     }
     fn release(&self, id: EntityId, fence: Fence) -> Pending<()> {
         if self.fails(fence.owner) { failed() } else { self.inner.release(id, fence) }

@@ -6,4 +6,4 @@ mod turn;
 pub mod conformance;
 
 pub use faulty::{Fault, FaultyStore, Seen};
-pub use turn::{Effect, Sent, turn};
+pub use turn::{Data, Effect, Sent, turn, turn_with};

@@ -1,4 +1,6 @@
 use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,9 +14,27 @@ use crate::entity::{Act, Deadlines, Entity, IntoKey, RawRef, Realm, Staged, Tick
 /// What the handler sends is only staged, and [`Turn::staged`] shows it. Nobody hosts anything here: an ask ends as
 /// [`Unavailable`](crate::CallError::Unavailable).
 pub fn turn<E: Entity>(key: impl IntoKey<E::Key>) -> Turn<E> {
-    let realm: Arc<dyn Realm> = Arc::new(Nowhere { deadlines: Deadlines::new(1_000), waits: Waits::default() });
+    turn_with(key, Data::default())
+}
+
+/// What `turn.data::<T>()` finds in a test: `Data::default().with(pool)`.
+#[derive(Debug, Default)]
+pub struct Data(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl Data {
+    /// One more.
+    #[must_use]
+    pub fn with<T: Send + Sync + 'static>(mut self, data: T) -> Self {
+        self.0.insert(TypeId::of::<T>(), Arc::new(data));
+        self
+    }
+}
+
+/// A turn like [`turn`]'s that has data: `turn_with::<Order>("o1", Data::default().with(pool))`.
+pub fn turn_with<E: Entity>(key: impl IntoKey<E::Key>, data: Data) -> Turn<E> {
+    let realm: Arc<dyn Realm> = Arc::new(Nowhere { deadlines: Deadlines::new(1_000), waits: Waits::default(), data });
     Turn::new(TurnSeed {
-        me: RawRef::new(realm, key.into_key(), None).inner,
+        me: Rc::new(RawRef::new(realm, key.into_key(), None).inner),
         number: 1,
         exclusive: true,
         parent: None,
@@ -99,6 +119,7 @@ const TIMEOUT_MS: Tick = 30_000;
 struct Nowhere {
     deadlines: Deadlines,
     waits: Waits,
+    data: Data,
 }
 
 impl Realm for Nowhere {
@@ -123,8 +144,8 @@ impl Realm for Nowhere {
     fn waits(&self) -> &Waits {
         &self.waits
     }
-    fn data(&self, _: TypeId) -> Option<&Arc<dyn Any + Send + Sync>> {
-        None
+    fn data(&self, kind: TypeId) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.data.0.get(&kind)
     }
     fn is_draining(&self) -> bool {
         false
@@ -133,6 +154,9 @@ impl Realm for Nowhere {
         false
     }
     fn discharge(&self, _: usize) {}
+    fn next_ask(&self) -> u64 {
+        1
+    }
     fn random(&self) -> u64 {
         0
     }

@@ -38,6 +38,9 @@ impl EntityId {
     }
 }
 
+/// A longer key is cut where people read it.
+const PRINTED_BYTES_MAX: usize = 200;
+
 /// `Account/alice`, `Seat/row/7`: for people. Not unique, and never parsed.
 impl Display for EntityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,7 +48,11 @@ impl Display for EntityId {
         f.write_char('/')?;
         let mut key = rmp_serde::Deserializer::from_read_ref(self.key.as_ref());
         match Printed.deserialize(&mut key) {
-            Ok(printed) => f.write_str(&printed),
+            Ok(printed) if printed.len() <= PRINTED_BYTES_MAX => f.write_str(&printed),
+            Ok(printed) => {
+                let end = (0..=PRINTED_BYTES_MAX).rev().find(|end| printed.is_char_boundary(*end)).unwrap_or(0);
+                write!(f, "{}… ({} bytes)", &printed[..end], printed.len())
+            }
             Err(_) => write!(f, "{:02x?}", self.key.as_ref()),
         }
     }

@@ -133,7 +133,13 @@ fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
         let entry = entry.map_err(|error| failed("reading", path, &error))?;
         if !["lock", "mark", "header.new"].iter().any(|ours| entry.file_name() == *ours) {
             let name = entry.file_name();
-            return Err(corrupt(path, format!("it holds {} and no header of a grange store", name.display())));
+            return Err(corrupt(
+                path,
+                format!(
+                    "it holds {} and no header of a grange store (to begin one, name an empty or a new directory)",
+                    name.display()
+                ),
+            ));
         }
     }
     Ok(())

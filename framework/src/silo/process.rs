@@ -1,0 +1,168 @@
+use std::fmt;
+#[cfg(feature = "embedded")]
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use actix_rt::System;
+use tokio::sync::oneshot;
+
+use crate::entity::Realm;
+use crate::messaging::{DeadLetter, Parcel, decode};
+use crate::silo::builder::SiloBuilder;
+use crate::silo::shared::{Post, Shared};
+use crate::silo::sweep::SWEEP;
+use crate::store::Stats;
+use crate::telemetry::Metrics;
+use crate::wire::EntityId;
+use crate::{Error, Result};
+
+/// A process's part of grange: hosts activations on threads of its own.
+///
+/// Dropping it without [`shutdown`](Self::shutdown) stops it where it is: what was answered is in the store, turns that
+/// run are cut off.
+pub struct Silo {
+    shared: Arc<Shared>,
+    system: System,
+    /// They end by themselves: the clock when every arbiter has.
+    _threads: [JoinHandle<()>; 2],
+    /// A store that was given is its giver's to close.
+    owns_store: bool,
+}
+
+impl fmt::Debug for Silo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Silo({})", self.shared.incarnation)
+    }
+}
+
+impl Silo {
+    pub(crate) fn new(shared: Arc<Shared>, system: System, threads: [JoinHandle<()>; 2], owns_store: bool) -> Self {
+        Self { shared, system, _threads: threads, owns_store }
+    }
+
+    /// Describes a silo.
+    pub fn builder() -> SiloBuilder {
+        SiloBuilder::new()
+    }
+
+    /// Describes a silo by the environment: `GRANGE_EMBEDDED` (a directory) or `GRANGE_IN_MEMORY=1`, `GRANGE_WORKERS`
+    /// (a number). What is called on the builder afterwards wins.
+    pub fn from_env() -> SiloBuilder {
+        let mut builder = SiloBuilder::new();
+        #[cfg(feature = "embedded")]
+        if let Some(path) = std::env::var_os("GRANGE_EMBEDDED") {
+            builder = builder.embedded(PathBuf::from(path));
+        }
+        if std::env::var_os("GRANGE_IN_MEMORY").is_some_and(|value| value == "1") {
+            builder = builder.in_memory();
+        }
+        if let Ok(workers) = std::env::var("GRANGE_WORKERS") {
+            match workers.parse() {
+                Ok(workers) => builder = builder.workers(workers),
+                Err(_) => {
+                    builder.fault = Some(format!("GRANGE_WORKERS is `{workers}`: it must be a number, such as 4"))
+                }
+            }
+        }
+        builder
+    }
+
+    pub(crate) fn realm(&self) -> Arc<dyn Realm> {
+        self.shared.clone()
+    }
+
+    /// What the silo did since it started.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::sum(self.shared.arbiters.iter().map(|arbiter| &arbiter.shard))
+    }
+
+    /// What its store did since it was opened.
+    pub fn store_stats(&self) -> Stats {
+        self.shared.store.stats()
+    }
+
+    /// How many entities are in memory, to within a sweep of 20 ms.
+    pub fn activations(&self) -> usize {
+        self.shared.arbiters.iter().map(|desk| desk.live.load(Ordering::Relaxed)).sum()
+    }
+
+    /// At most `limit` dead letters: messages that ended without their effect and had no continuation to tell. The
+    /// entity that holds each, and its number there.
+    ///
+    /// # Errors
+    /// When the store does not answer, or a letter can't be decoded.
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<(EntityId, u64, DeadLetter)>> {
+        let letters = self.shared.store.letters(limit).await?;
+        letters
+            .into_iter()
+            .map(|(entity, number, letter)| {
+                let letter =
+                    decode(&letter).map_err(|error| Error::Stopped(format!("a letter of {entity}: {error}")))?;
+                Ok((entity, number, letter))
+            })
+            .collect()
+    }
+
+    /// Drops a dead letter that somebody has seen to. It is gone a moment later; listing them again shows it.
+    pub fn drop_dead_letter(&self, entity: &EntityId, number: u64) {
+        self.shared.post(Post::Parcel(Parcel::DropLetter { entity: entity.clone(), number }));
+    }
+
+    /// Finishes what runs and waits, commits, runs `on_deactivate`, releases, and stops. New calls are refused. Messages
+    /// that are not delivered yet stay in their outboxes, and go on when a silo is started over the same store.
+    ///
+    /// # Errors
+    /// When turns were still at work after the limit for it: they were cut off, and rolled back.
+    pub async fn shutdown(mut self) -> Result<()> {
+        self.shared.drain();
+        let deadline = tokio::time::Instant::now() + self.shared.limits.drain;
+        // Two sweeps later: the first may be at work now, the second has seen that the silo drains.
+        let sweeps = || self.shared.arbiters.iter().map(|desk| desk.sweeps.load(Ordering::Acquire));
+        let enough: Vec<u64> = sweeps().map(|sweeps| sweeps + 2).collect();
+        let has_drained = || sweeps().zip(&enough).all(|(sweeps, enough)| sweeps >= *enough) && self.activations() == 0;
+        while !has_drained() && tokio::time::Instant::now() < deadline {
+            if !self.pause().await {
+                break;
+            }
+        }
+        let left = self.activations();
+        let drained = has_drained();
+        let closed = if std::mem::take(&mut self.owns_store) { self.shared.store.close().await } else { Ok(()) };
+        self.stop();
+        closed?;
+        if !drained {
+            return Err(Error::Stopped(format!(
+                "it was still at work after {:?}, with {left} entities in memory: their turns were cut off and rolled back",
+                self.shared.limits.drain
+            )));
+        }
+        Ok(())
+    }
+
+    /// A moment, by the silo's own clock: the caller may be in any runtime, or in none. `false`: the silo is dead.
+    async fn pause(&self) -> bool {
+        let (done, wait) = oneshot::channel();
+        self.system.arbiter().spawn(async move {
+            tokio::time::sleep(SWEEP * 2).await;
+            let _ = done.send(());
+        });
+        wait.await.is_ok()
+    }
+
+    fn stop(&mut self) {
+        self.shared.drain();
+        self.system.stop();
+    }
+}
+
+impl Drop for Silo {
+    fn drop(&mut self) {
+        self.stop();
+        if self.owns_store {
+            // It closes by itself: what it promised is kept, and a directory can be opened again.
+            drop(self.shared.store.close());
+        }
+    }
+}

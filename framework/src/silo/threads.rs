@@ -1,0 +1,82 @@
+//! A silo's own threads: its actix system, and an arbiter for each worker.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+
+use actix_rt::{Arbiter, System};
+use tokio::sync::oneshot;
+
+use crate::entity::guarded;
+use crate::silo::agenda;
+use crate::silo::door::Registration;
+use crate::silo::shared::{Kinds, Shared};
+use crate::silo::sweep::{SWEEP, Sweep};
+
+/// The silo's thread: its actix system, its arbiters, its agenda.
+pub(crate) fn host(
+    shared: &Arc<Shared>,
+    kinds: &[Arc<dyn Registration>],
+    started: oneshot::Sender<System>,
+    _ended: &mpsc::Sender<()>,
+) {
+    let system = System::new();
+    let arbiters = system.block_on(async {
+        let (mut arbiters, mut ready) = (Vec::new(), Vec::new());
+        for index in 0..shared.arbiters.len() {
+            let arbiter = Arbiter::new();
+            let (kinds, shared) = (kinds.to_vec(), shared.clone());
+            let (up, is_up) = oneshot::channel();
+            arbiter.spawn(async move {
+                let hosts = kinds.iter().map(|kind| kind.start(&shared, index)).collect();
+                actix_rt::spawn(look_after(hosts, shared, index));
+                let _ = up.send(());
+            });
+            ready.push(is_up);
+            arbiters.push(arbiter);
+        }
+        for is_up in ready {
+            if is_up.await.is_err() {
+                return arbiters;
+            }
+        }
+        let mut opened = Kinds::default();
+        for kind in kinds {
+            let (type_id, port, letterbox) = kind.open(shared);
+            opened.by_type.insert(type_id, port);
+            opened.by_name.insert(kind.kind(), letterbox);
+        }
+        let _ = shared.kinds.set(opened);
+        actix_rt::spawn(agenda::watch(shared.clone()));
+        let _ = started.send(System::current());
+        arbiters
+    });
+    if let Err(error) = system.run() {
+        tracing::error!(target: "grange", %error, "the silo's system ended with an error");
+    }
+    // What is still in them is dropped by their own threads, and its callers hear of it; only then the clock stops.
+    for arbiter in arbiters {
+        arbiter.stop();
+        let _ = arbiter.join();
+    }
+}
+
+/// A bug of ours must not keep an arbiter from being looked after.
+fn broken_sweep(panic: &str) -> usize {
+    tracing::error!(target: "grange", panic, "a sweep panicked: please report it");
+    1
+}
+
+/// Sweeps an arbiter's hosts, and says how much lives there.
+async fn look_after(hosts: Vec<Rc<dyn Sweep>>, shared: Arc<Shared>, arbiter: usize) {
+    let desk = &shared.arbiters[arbiter];
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let live: usize = hosts
+            .iter()
+            .map(|host| guarded(|| host.clone().sweep()).unwrap_or_else(|panic| broken_sweep(&panic)))
+            .sum();
+        desk.live.store(live, Ordering::Relaxed);
+        desk.sweeps.fetch_add(1, Ordering::Release);
+    }
+}
