@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench commit`
 
+#![allow(clippy::disallowed_methods)] // real time is what is measured
+
 use std::time::{Duration, Instant};
 
 use benchmarks::{interleaved, median, print_row};
@@ -54,10 +56,10 @@ fn main() {
     runtime.block_on(async {
         let silo = Silo::builder().entity::<Counter>().embedded(&directory).start().await.expect("starts");
         let client = silo.client();
-        let taken = interleaved::<4>(ROUNDS, |contender| {
-            round(&client, contender)
-        });
-        println!("turns of durable entities on the embedded store, each with its fsync before the answer ({ROUNDS} rounds):");
+        let taken = interleaved::<4>(ROUNDS, |contender| round(&client, contender));
+        println!(
+            "turns of durable entities on the embedded store, each with its fsync before the answer ({ROUNDS} rounds):"
+        );
         print_row("  one entity, one turn at a time", &taken[0], ALONE, &taken[0]);
         let scale = |taken: &[Duration], turns: u32| -> Vec<Duration> {
             taken.iter().map(|taken| taken.mul_f64(f64::from(ALONE) / f64::from(turns))).collect()

@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench local`
 
+#![allow(clippy::disallowed_methods)] // real time is what is measured
+
 use std::future::Future;
 use std::hint::black_box;
 use std::sync::OnceLock;
@@ -94,7 +96,10 @@ impl Handler<Add> for Raw {
 }
 
 /// Runs a future on an arbiter and waits for it.
-fn on<F: Future<Output = T> + 'static, T: Send + 'static>(arbiter: &ArbiterHandle, make: impl FnOnce() -> F + Send + 'static) -> T {
+fn on<F: Future<Output = T> + 'static, T: Send + 'static>(
+    arbiter: &ArbiterHandle,
+    make: impl FnOnce() -> F + Send + 'static,
+) -> T {
     let (done, result) = std::sync::mpsc::channel();
     arbiter.spawn_fn(move || {
         actix_rt::spawn(async move {
@@ -152,9 +157,8 @@ fn sequential(silo: &Silo) {
 fn concurrent(silo: &Silo) {
     let client = silo.client();
     let arbiters = [Arbiter::new(), Arbiter::new()];
-    let raws: Vec<Addr<Raw>> = (0..CALLERS)
-        .map(|n| on(&arbiters[n as usize % 2].handle(), || async { Raw::default().start() }))
-        .collect();
+    let raws: Vec<Addr<Raw>> =
+        (0..CALLERS).map(|n| on(&arbiters[n as usize % 2].handle(), || async { Raw::default().start() })).collect();
     let counters: Vec<_> = (0..u64::from(CALLERS)).map(|n| client.entity::<Counter>(n)).collect();
     let callers = Arbiter::new();
     let taken = interleaved::<2>(ROUNDS, |contender| {

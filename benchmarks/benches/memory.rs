@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench memory`; `ENTITIES=100000` for fewer.
 
+#![allow(clippy::disallowed_methods)] // real time is what is measured
+
 use std::time::Instant;
 
 use benchmarks::resident;
