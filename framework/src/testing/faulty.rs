@@ -150,11 +150,12 @@ impl FaultyStore {
 impl FaultyStore {
     fn claimed(&self, claim: Claim) -> Pending<Claimed> {
         self.seen.send_modify(|seen| seen.claims += 1);
-        if self.fails(claim.owner) {
+        // Under the script: a claim is made before its silo is killed, or it fails; never after its claims were freed.
+        let mut script = self.script();
+        if script.outage || script.dead.contains(&claim.owner) {
             return failed();
         }
-        let fault = self.script().claims.pop_front().unwrap_or(Fault::None);
-        match fault {
+        match script.claims.pop_front().unwrap_or(Fault::None) {
             Fault::None => self.inner.claim(claim),
             Fault::FailBefore => failed(),
             Fault::FailAfter => {
