@@ -146,12 +146,11 @@ impl<E: Entity, T, X> Call<E, T, X> {
 
     fn deadline(&self, origin: Option<&Origin>) -> Tick {
         let realm = &self.to.inner.realm;
-        let timeout = self.timeout.map_or_else(
-            || realm.timeout_default().saturating_add(LAG_MS),
-            // The clock is coarse and a beat or two behind: better late than early.
-            |timeout| Tick::try_from(timeout.as_millis()).unwrap_or(Tick::MAX).saturating_add(LAG_MS),
-        );
-        let deadline = realm.tick().saturating_add(timeout);
+        let deadline = match self.timeout {
+            None => realm.tick().saturating_add(realm.timeout_default()),
+            Some(timeout) => realm.tick_now().saturating_add(Tick::try_from(timeout.as_millis()).unwrap_or(Tick::MAX)),
+        };
+        let deadline = deadline.saturating_add(LAG_MS);
         origin.map_or(deadline, |origin| deadline.min(origin.deadline))
     }
 

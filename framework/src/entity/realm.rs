@@ -18,6 +18,9 @@ pub(crate) trait Realm: Send + Sync + 'static {
     fn seed(&self) -> u64;
     /// The coarse clock.
     fn tick(&self) -> Tick;
+    /// The same clock, read now: for a call that has a time of its own, which must not end early because the thread that
+    /// moves the clock was kept from it.
+    fn tick_now(&self) -> Tick;
     /// The wall clock.
     fn now(&self) -> SystemTime;
     /// How long a call without a timeout of its own may take, in ms.

@@ -29,7 +29,7 @@ impl Clock {
         self.ticks.load(Ordering::Relaxed)
     }
 
-    fn advance(&self) -> Tick {
+    pub(crate) fn advance(&self) -> Tick {
         let ticks = self.started.elapsed().as_millis() as u64 + 1;
         self.ticks.fetch_max(ticks, Ordering::Relaxed).max(ticks)
     }

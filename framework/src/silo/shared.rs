@@ -148,6 +148,9 @@ impl Realm for Shared {
     fn tick(&self) -> Tick {
         self.clock.tick()
     }
+    fn tick_now(&self) -> Tick {
+        self.clock.advance()
+    }
     fn now(&self) -> SystemTime {
         self.clock.wall()
     }

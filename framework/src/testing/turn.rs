@@ -132,6 +132,9 @@ impl Realm for Nowhere {
     fn tick(&self) -> Tick {
         0
     }
+    fn tick_now(&self) -> Tick {
+        0
+    }
     fn now(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH
     }
