@@ -215,13 +215,11 @@ impl<E: Entity> Host<E> {
             control.alarm = None;
             if let Some(ledger) = &mut control.ledger {
                 ledger.mail.outbox.retry(now);
-                if self.is_outbox_full(ledger) {
-                    drop(control);
-                    self.pump(activation);
-                    return;
+                // Reminders wait for room; the next alarm is a pause later.
+                if !self.is_outbox_full(ledger) {
+                    let random = || crate::entity::Realm::random(&*self.shared);
+                    ledger.fire_reminders(&Now { ms: self.shared.clock.wall_ms(), random: &random });
                 }
-                let random = || crate::entity::Realm::random(&*self.shared);
-                ledger.fire_reminders(&Now { ms: self.shared.clock.wall_ms(), random: &random });
             }
         }
         self.pump(activation);

@@ -143,7 +143,9 @@ pub enum Refusal {
     Generation,
 }
 
-/// Fields that nobody needs any more, with no turn: acknowledged messages. Not versioned; losing one does no harm.
+/// Fields that nobody needs any more, with no turn: acknowledged messages. Not versioned. A store
+/// that says that it applied one must not lose it alone: whatever survives of what came later, this does, too. One that
+/// failed is made again.
 #[derive(Debug, Clone)]
 pub struct Trim {
     /// The entity.
