@@ -176,7 +176,7 @@ fn silo(place: &Place, signs: &Signs) -> grange::SiloBuilder {
 /// What the store has of a node, once its silo has let go of it.
 async fn fields(place: &Place, key: &str) -> Vec<Field> {
     let id = EntityId::new("Node", rmp_serde::to_vec(key).unwrap());
-    let claim = Claim { id: id.clone(), owner: Uuid::new_v4(), nonce: 1, now: 1 };
+    let claim = Claim { id: id.clone(), owner: Uuid::new_v4(), nonce: 1, now: 1, over: None };
     let Claimed::Granted(record) = place.store.claim(claim).await.unwrap() else { panic!("{key} is not released") };
     place.store.release(id, record.fence).await.unwrap();
     record.fields.into_keys().collect()

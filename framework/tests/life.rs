@@ -331,7 +331,7 @@ async fn what_an_older_version_does_not_know_it_writes_back(place: Place) {
 async fn stored(place: &Place) -> Option<bytes::Bytes> {
     let owner = Uuid::new_v4();
     let id = EntityId::new("Versioned", rmp_serde::to_vec("a").unwrap());
-    let claim = Claim { id: id.clone(), owner, nonce: 1, now: 1 };
+    let claim = Claim { id: id.clone(), owner, nonce: 1, now: 1, over: None };
     let Claimed::Granted(record) = place.store.claim(claim).await.unwrap() else { panic!("not granted") };
     place.store.release(id, record.fence).await.unwrap();
     record.state

@@ -37,7 +37,7 @@ async fn the_entities_of_a_dead_incarnation_can_be_claimed() {
 async fn takeover(store: &dyn Store, forget_the_first: impl Fn()) {
     let claim = |owner, nonce| {
         let id = EntityId::new("Entity", Bytes::from_static(b"a"));
-        store.claim(Claim { id, owner: Uuid::from_u128(owner), nonce, now: 1 })
+        store.claim(Claim { id, owner: Uuid::from_u128(owner), nonce, now: 1, over: None })
     };
     assert!(matches!(claim(1, 1).await.unwrap(), Claimed::Granted(_)));
     assert!(matches!(claim(2, 2).await.unwrap(), Claimed::Taken { .. }));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use grange::store::{Commit, Committed, Due, EmbeddedStore, Field, Record, Store, StoreError};
+use grange::store::{Commit, Committed, Due, EmbeddedStore, Field, Partitions, Record, Store, StoreError};
 use grange::wire::EntityId;
 use store_common::{claim, commit, id, snapshot, try_claim};
 
@@ -157,7 +157,7 @@ async fn check(store: &EmbeddedStore, expected: &Expected, what: &str) -> bool {
             Err(error) => panic!("{what}: {error}"),
         }
     }
-    match store.due(u64::MAX, 100).await {
+    match store.due(Partitions::All, u64::MAX, 100).await {
         Ok(mut due) => {
             due.sort_by(|a, b| a.id.cmp(&b.id));
             let all = expected.iter().map(|(id, record)| Due { wake: record.wake.unwrap(), id: id.clone() });

@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use grange::store::{Commit, Committed, Due, EmbeddedStore, Field, Refusal, StateWrite, Store, StoreError, Trim};
+use grange::store::{
+    Commit, Committed, Due, EmbeddedStore, Field, Partitions, Refusal, StateWrite, Store, StoreError, Trim,
+};
 use store_common::{claim, commit, id, snapshot};
 
 const ENTITIES: usize = 8;
@@ -26,7 +28,7 @@ async fn everything_is_there_after_reopening() {
     store.close().await.unwrap();
 
     let store = EmbeddedStore::open(directory.path().join("made/on/the/way")).unwrap();
-    assert_eq!(store.due(7, 10).await.unwrap(), [Due { wake: 7, id: id("a") }]);
+    assert_eq!(store.due(Partitions::All, 7, 10).await.unwrap(), [Due { wake: 7, id: id("a") }]);
     assert_eq!(store.letters(10).await.unwrap(), [(id("a"), 1, "letter".into())]);
     assert_eq!(store.commit(first.clone()).await.unwrap(), Committed::Done);
     let late = Commit { commit: 1, version: 1, ..first };
@@ -163,7 +165,7 @@ async fn what_was_acknowledged_survives_a_kill() {
         lines.iter().for_each(|line| take_line(&mut acknowledged, &line));
 
         let store = EmbeddedStore::open(directory.path()).unwrap();
-        let mut due = store.due(u64::MAX, 100).await.unwrap();
+        let mut due = store.due(Partitions::All, u64::MAX, 100).await.unwrap();
         for (number, acknowledged) in acknowledged.iter().enumerate() {
             let id = id(&number.to_string());
             let record = claim(&store, &id, 10).await;

@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use grange::store::{
-    Claim, Claimed, Commit, EmbeddedStore, Field, MemoryStore, Pending, Record, StateWrite, Store, Trim,
+    Claim, Claimed, Commit, EmbeddedStore, Field, MemoryStore, Partitions, Pending, Record, StateWrite, Store, Trim,
 };
 use proptest::prelude::*;
 use store_common::id;
@@ -75,10 +75,10 @@ impl Pair {
             Step::Due { until, limit } => {
                 self.settle().await;
                 // Those that are due together come in any order.
-                let all = |store: &dyn Store| store.due(until, ENTITIES);
+                let all = |store: &dyn Store| store.due(Partitions::All, until, ENTITIES);
                 self.both(text, all);
                 self.settle().await;
-                assert!(self.embedded.due(until, limit).await.unwrap().len() <= limit);
+                assert!(self.embedded.due(Partitions::All, until, limit).await.unwrap().len() <= limit);
             }
             Step::Letters { limit } => {
                 self.settle().await;
@@ -98,7 +98,7 @@ impl Pair {
     async fn claim(&mut self, entity: usize, owner: u128) {
         self.now += 1;
         let (owner, nonce) = (Uuid::from_u128(owner), Uuid::new_v4().as_u128());
-        let claim = Claim { id: id(&entity.to_string()), owner, nonce, now: self.now };
+        let claim = Claim { id: id(&entity.to_string()), owner, nonce, now: self.now, over: None };
         let (embedded, model) = (self.embedded.claim(claim.clone()), self.model.claim(claim));
         self.settle().await;
         match (embedded.await.unwrap(), model.await.unwrap()) {

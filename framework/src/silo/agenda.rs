@@ -6,7 +6,7 @@ use crate::entity::Realm;
 use crate::messaging::Parcel;
 use crate::silo::ledger::OUTBOX_WAKE_MS;
 use crate::silo::shared::{Post, Shared};
-use crate::store::Due;
+use crate::store::{Due, Partitions};
 use crate::wire::EntityId;
 
 /// How often the agenda is read.
@@ -45,7 +45,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         // Kept for a while after its patience: one that is still listed then has its next one doubled.
         woken.retain(|_, woken| now.saturating_sub(woken.at) < 2 * woken.patience());
         let limit = WAKES_MAX + woken.len();
-        match shared.store.due(now + ahead, limit).await {
+        match shared.store.due(Partitions::All, now + ahead, limit).await {
             Ok(due) => {
                 if due.len() < limit {
                     ahead = 0;

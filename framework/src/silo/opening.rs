@@ -39,6 +39,7 @@ impl<E: Entity> Host<E> {
             owner: self.shared.incarnation,
             nonce: self.shared.nonce(),
             now: self.shared.clock.wall_ms(),
+            over: None,
         });
         // A store in memory answers at once.
         if let Poll::Ready(answer) = claimed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::wire::EntityId;
+use crate::store::Members;
+use crate::wire::{EntityId, Partition};
 
 /// One life of a silo: fresh at each start, never reused.
 pub type Incarnation = Uuid;
@@ -58,6 +59,8 @@ pub struct Claim {
     pub nonce: u128,
     /// The time of the silo's clock, in ms since the epoch: see [`Fence::epoch`].
     pub now: u64,
+    /// An owner that the asker knows to be dead, or to have left: it may be taken over.
+    pub over: Option<Incarnation>,
 }
 
 /// The answer to a claim.
@@ -169,6 +172,25 @@ pub struct Due {
     pub id: EntityId,
 }
 
+/// Partitions whose agendas are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Partitions {
+    /// Every one.
+    All,
+    /// These.
+    These(Arc<[Partition]>),
+}
+
+impl Partitions {
+    /// Whether this one is among them.
+    pub fn contains(&self, partition: Partition) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(these) => these.contains(&partition),
+        }
+    }
+}
+
 /// What a store did since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -205,15 +227,28 @@ pub trait Store: Send + Sync + 'static {
     /// Whether this claim is still the current one.
     fn verify(&self, id: EntityId, fence: Fence) -> Pending<bool>;
 
-    /// At most `limit` entities whose wake time is not after `until`, the earliest first. A hint: it may name too
-    /// many, never too few.
-    fn due(&self, until: u64, limit: usize) -> Pending<Vec<Due>>;
+    /// At most `limit` entities of these partitions whose wake time is not after `until`, the earliest first. A hint: it
+    /// may name too many, never too few.
+    fn due(&self, of: Partitions, until: u64, limit: usize) -> Pending<Vec<Due>>;
 
     /// At most `limit` dead letters: the entity that holds it, its number, its content.
     fn letters(&self, limit: usize) -> Pending<Vec<(EntityId, u64, Bytes)>>;
 
     /// What the store did since it was opened.
     fn stats(&self) -> Stats;
+
+    /// The life of the data that this entity's record is in, as far as is known. A store that lives once has one.
+    fn generation(&self, id: &EntityId) -> u64;
+
+    /// How often a life was seen to end: when it moves, what is in memory may be ahead of what the store remembers.
+    fn lives(&self) -> u64 {
+        0
+    }
+
+    /// Who is in the cluster; `None`: the store serves one process.
+    fn members(&self) -> Option<Arc<dyn Members>> {
+        None
+    }
 
     /// Makes everything durable and lets go of files and threads. Calls after it fail with [`StoreError::Closed`].
     fn close(&self) -> Pending<()>;
@@ -254,6 +289,12 @@ pub enum StoreError {
     #[error("the store failed: {reason}")]
     Failed {
         /// What it said.
+        reason: Arc<str>,
+    },
+    /// The store is there and does not write: it is full, a replica, or its disk is. Nothing was changed.
+    #[error("the store refused to write, nothing was changed: {reason}")]
+    Refused {
+        /// What it said, and what to do.
         reason: Arc<str>,
     },
     /// The store was closed.

@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::store::{
-    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Pending, Record, Refusal, StateWrite, Stats,
-    Store, StoreError, Trim,
+    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Partitions, Pending, Record, Refusal,
+    StateWrite, Stats, Store, StoreError, Trim,
 };
-use crate::wire::EntityId;
+use crate::wire::{EntityId, PARTITIONS_DEFAULT};
 
 /// The contract in its shortest form: what a store does, with nothing about how to keep it.
 ///
@@ -71,7 +71,9 @@ impl Kept {
         self.stats.claims += 1;
         let entity = self.entities.entry(claim.id.clone()).or_default();
         match entity.claim {
-            Some(held) if held.owner != claim.owner => return Claimed::Taken { owner: held.owner },
+            Some(held) if held.owner != claim.owner && claim.over != Some(held.owner) => {
+                return Claimed::Taken { owner: held.owner };
+            }
             _ => entity.epoch = (entity.epoch + 1).max(claim.now),
         }
         let fence = Fence { owner: claim.owner, nonce: claim.nonce, epoch: entity.epoch };
@@ -157,8 +159,9 @@ impl Kept {
         self.entities.get(id).is_some_and(|entity| entity.claim == Some(fence))
     }
 
-    fn due(&self, until: u64, limit: usize) -> Vec<Due> {
-        let due = self.agenda.iter().take_while(|(wake, _)| *wake <= until).take(limit);
+    fn due(&self, of: &Partitions, until: u64, limit: usize) -> Vec<Due> {
+        let due = self.agenda.iter().take_while(|(wake, _)| *wake <= until);
+        let due = due.filter(|(_, id)| of.contains(id.partition(PARTITIONS_DEFAULT))).take(limit);
         due.map(|(wake, id)| Due { wake: *wake, id: id.clone() }).collect()
     }
 
@@ -185,14 +188,17 @@ impl Store for MemoryStore {
     fn verify(&self, id: EntityId, fence: Fence) -> Pending<bool> {
         self.answer(|kept| kept.holds(&id, fence))
     }
-    fn due(&self, until: u64, limit: usize) -> Pending<Vec<Due>> {
-        self.answer(|kept| kept.due(until, limit))
+    fn due(&self, of: Partitions, until: u64, limit: usize) -> Pending<Vec<Due>> {
+        self.answer(|kept| kept.due(&of, until, limit))
     }
     fn letters(&self, limit: usize) -> Pending<Vec<(EntityId, u64, Bytes)>> {
         self.answer(|kept| kept.letters(limit))
     }
     fn stats(&self) -> Stats {
         self.lock().stats
+    }
+    fn generation(&self, _: &EntityId) -> u64 {
+        self.lock().generation
     }
     fn close(&self) -> Pending<()> {
         self.answer(|kept| kept.closed = true)

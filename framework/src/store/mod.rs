@@ -9,15 +9,17 @@
 mod contract;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod members;
 mod memory;
 
 #[allow(clippy::module_name_repetitions, reason = "they are named far from this room")]
 pub use contract::{
-    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Pending, Record, Refusal, StateWrite, Stats,
-    Store, StoreError, Trim,
+    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Partitions, Pending, Record, Refusal,
+    StateWrite, Stats, Store, StoreError, Trim,
 };
 #[allow(clippy::module_name_repetitions, reason = "they are named far from this room")]
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedStore;
 #[allow(clippy::module_name_repetitions, reason = "they are named far from this room")]
+pub use members::{Beat, Joined, Member, Members, OVERDUE_MS, Roster, Slice, Status};
 pub use memory::MemoryStore;

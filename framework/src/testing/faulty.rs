@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::store::{
-    Claim, Claimed, Commit, Committed, Due, Fence, Incarnation, Pending, Refusal, Stats, Store, StoreError, Trim,
+    Claim, Claimed, Commit, Committed, Due, Fence, Incarnation, Members, Partitions, Pending, Refusal, Stats, Store,
+    StoreError, Trim,
 };
 use crate::wire::EntityId;
 
@@ -246,14 +247,23 @@ impl Store for FaultyStore {
     fn verify(&self, id: EntityId, fence: Fence) -> Pending<bool> {
         if self.fails(fence.owner) { failed() } else { self.inner.verify(id, fence) }
     }
-    fn due(&self, until: u64, limit: usize) -> Pending<Vec<Due>> {
-        self.inner.due(until, limit)
+    fn due(&self, of: Partitions, until: u64, limit: usize) -> Pending<Vec<Due>> {
+        self.inner.due(of, until, limit)
     }
     fn letters(&self, limit: usize) -> Pending<Vec<(EntityId, u64, Bytes)>> {
         self.inner.letters(limit)
     }
     fn stats(&self) -> Stats {
         self.inner.stats()
+    }
+    fn generation(&self, id: &EntityId) -> u64 {
+        self.inner.generation(id)
+    }
+    fn lives(&self) -> u64 {
+        self.inner.lives()
+    }
+    fn members(&self) -> Option<Arc<dyn Members>> {
+        self.inner.members()
     }
     fn close(&self) -> Pending<()> {
         if self.script().keep_open { Box::pin(std::future::ready(Ok(()))) } else { self.inner.close() }

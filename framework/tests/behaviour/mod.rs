@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grange::store::{EmbeddedStore, Incarnation, MemoryStore, Store};
+use grange::store::{EmbeddedStore, Incarnation, MemoryStore, Partitions, Store};
 use grange::testing::FaultyStore;
 use grange::{Silo, SiloBuilder};
 
@@ -88,7 +88,7 @@ impl Place {
         self.store.kill(incarnation);
         drop(silo);
         // Behind what the silo handed over before.
-        self.store.due(0, 0).await.unwrap();
+        self.store.due(Partitions::All, 0, 0).await.unwrap();
         self.forget(incarnation);
     }
 

@@ -18,7 +18,7 @@ pub fn id(key: &str) -> EntityId {
 
 pub async fn try_claim(store: &dyn Store, id: &EntityId, now: u64) -> Result<Record, StoreError> {
     let nonce = Uuid::new_v4().as_u128();
-    match store.claim(Claim { id: id.clone(), owner: Uuid::from_u128(1), nonce, now }).await? {
+    match store.claim(Claim { id: id.clone(), owner: Uuid::from_u128(1), nonce, now, over: None }).await? {
         Claimed::Granted(record) => Ok(*record),
         Claimed::Taken { owner } => panic!("{id} is taken by {owner}"),
     }

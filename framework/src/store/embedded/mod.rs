@@ -33,7 +33,7 @@ use self::reader::Read;
 use self::shared::{Shared, lock};
 use self::writer::{Operation, Writer};
 use crate::store::{
-    Claim, Claimed, Commit, Committed, Due, Fence, Incarnation, Pending, Stats, Store, StoreError, Trim,
+    Claim, Claimed, Commit, Committed, Due, Fence, Incarnation, Partitions, Pending, Stats, Store, StoreError, Trim,
 };
 use crate::wire::EntityId;
 
@@ -47,6 +47,7 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 /// the machine. Dropping the store lets go of the directory soon; [`Store::close`] says when.
 pub struct EmbeddedStore {
     path: PathBuf,
+    generation: u64,
     shared: Arc<Shared>,
     operations: Sender<Operation>,
 }
@@ -73,7 +74,8 @@ impl EmbeddedStore {
         let run = Writer::new(shared.clone(), readers);
         let thread = thread::Builder::new().name("grange-store-write".into());
         thread.spawn(move || run.run(&waiting)).map_err(spawned)?;
-        Ok(Self { path, shared, operations })
+        let generation = shared.read(|disk| Ok(disk.generation()))?;
+        Ok(Self { path, generation, shared, operations })
     }
 
     /// Takes back all claims of an incarnation that is dead, so that others may claim its entities: for a silo that
@@ -119,7 +121,8 @@ impl Store for EmbeddedStore {
         let held = self.shared.read(|_| Ok(lock(&self.shared.claims).holds(&id, fence)));
         Box::pin(std::future::ready(held))
     }
-    fn due(&self, until: u64, limit: usize) -> Pending<Vec<Due>> {
+    /// Of all partitions: it serves one process.
+    fn due(&self, _: Partitions, until: u64, limit: usize) -> Pending<Vec<Due>> {
         self.ask(|answer| Operation::Read(Read::Due(until, limit, answer)))
     }
     fn letters(&self, limit: usize) -> Pending<Vec<(EntityId, u64, Bytes)>> {
@@ -127,6 +130,9 @@ impl Store for EmbeddedStore {
     }
     fn stats(&self) -> Stats {
         *lock(&self.shared.stats)
+    }
+    fn generation(&self, _: &EntityId) -> u64 {
+        self.generation
     }
     fn close(&self) -> Pending<()> {
         self.ask(Operation::Close)

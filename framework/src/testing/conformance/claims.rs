@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{claim, commit, done, id, trim, wish};
-use crate::store::{Claimed, Commit, Committed, Fence, Field, Refusal, Store, StoreError};
+use crate::store::{Claimed, Commit, Committed, Fence, Field, Partitions, Refusal, Store, StoreError};
 use crate::wire::EntityId;
 
 /// A record never committed has version 0 and nothing in it.
@@ -21,7 +21,7 @@ pub async fn reading_leaves_nothing_behind(store: &dyn Store) {
     }
     let stats = store.stats();
     assert_eq!((stats.claims, stats.commits, stats.syncs, stats.bytes), (3, 0, 0, 0));
-    assert_eq!(store.due(u64::MAX, 10).await.unwrap(), []);
+    assert_eq!(store.due(Partitions::All, u64::MAX, 10).await.unwrap(), []);
     assert_eq!(claim(store, &id("a"), 2, 20).await.version, 0);
 }
 
@@ -87,7 +87,7 @@ pub async fn a_closed_store_says_so(store: &dyn Store) {
     assert!(matches!(store.trim(trim(&record, &id("a"), Vec::new(), None)).await, Err(StoreError::Closed)));
     assert!(matches!(store.verify(id("a"), record.fence).await, Err(StoreError::Closed)));
     assert!(matches!(store.release(id("a"), record.fence).await, Err(StoreError::Closed)));
-    assert!(matches!(store.due(1, 1).await, Err(StoreError::Closed)));
+    assert!(matches!(store.due(Partitions::All, 1, 1).await, Err(StoreError::Closed)));
     assert!(matches!(store.letters(1).await, Err(StoreError::Closed)));
     assert!(matches!(store.close().await, Err(StoreError::Closed)));
 }

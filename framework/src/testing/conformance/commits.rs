@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{claim, commit, done, every_field, id};
-use crate::store::{Commit, Committed, Fence, Field, Record, Refusal, StateWrite, Store};
+use crate::store::{Commit, Committed, Fence, Field, Partitions, Record, Refusal, StateWrite, Store};
 use crate::wire::EntityId;
 
 /// What one commit wrote is what the next claim reads.
@@ -77,7 +77,7 @@ pub async fn a_refused_commit_changes_nothing(store: &dyn Store) {
     assert_eq!(store.commit(stale).await.unwrap(), Committed::Refused(Refusal::Stale));
     let read = claim(store, &id("a"), 1, 11).await;
     assert_eq!((read.version, read.state, read.fields.len(), read.wake), (1, Some("first".into()), 0, None));
-    assert_eq!(store.due(u64::MAX, 10).await.unwrap(), []);
+    assert_eq!(store.due(Partitions::All, u64::MAX, 10).await.unwrap(), []);
 }
 
 /// Turns that ran in another life of the store are refused; the commit id and the fence are looked at first.
@@ -150,6 +150,6 @@ pub async fn many_handed_over_together_all_land(store: &dyn Store) {
         assert_eq!((record.version, record.state, record.wake), (3, Some(Bytes::from_static(b"s\x02")), Some(2)));
         assert_eq!(record.fields.into_keys().collect::<Vec<_>>(), [Field::Outbox(1), Field::Outbox(2)]);
     }
-    assert_eq!(store.due(u64::MAX, 1_000).await.unwrap().len(), 50);
+    assert_eq!(store.due(Partitions::All, u64::MAX, 1_000).await.unwrap().len(), 50);
     assert!(store.stats().syncs <= 150);
 }

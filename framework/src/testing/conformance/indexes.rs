@@ -1,7 +1,7 @@
 //! What goes without a turn, and what finds entities without naming them.
 
 use super::{claim, commit, done, every_field, id, trim};
-use crate::store::{Commit, Due, Field, Store, Trim};
+use crate::store::{Commit, Due, Field, Partitions, Store, Trim};
 
 /// A trim removes fields and sets the wake time, if the claim is still the current one; the version stays.
 pub async fn a_trim_needs_the_claim_and_keeps_the_version(store: &dyn Store) {
@@ -9,7 +9,7 @@ pub async fn a_trim_needs_the_claim_and_keeps_the_version(store: &dyn Store) {
     done(store, Commit { puts: every_field(), wake: Some(5), ..commit(&record, &id("a"), b"s") }).await;
     let trim = trim(&record, &id("a"), vec![Field::Outbox(1)], None);
     assert!(store.trim(trim.clone()).await.unwrap());
-    assert_eq!(store.due(u64::MAX, 10).await.unwrap(), []);
+    assert_eq!(store.due(Partitions::All, u64::MAX, 10).await.unwrap(), []);
     assert!(!store.trim(Trim { generation: record.generation ^ 1, ..trim.clone() }).await.unwrap());
     let read = claim(store, &id("a"), 1, 11).await;
     assert_eq!((read.version, read.fields.len(), read.wake), (1, every_field().len() - 1, None));
@@ -22,7 +22,7 @@ pub async fn a_trim_needs_the_claim_and_keeps_the_version(store: &dyn Store) {
 pub async fn a_trim_of_nothing_leaves_nothing(store: &dyn Store) {
     let record = claim(store, &id("a"), 1, 10).await;
     assert!(store.trim(trim(&record, &id("a"), vec![Field::Sequence], Some(3))).await.unwrap());
-    assert_eq!(store.due(u64::MAX, 10).await.unwrap(), []);
+    assert_eq!(store.due(Partitions::All, u64::MAX, 10).await.unwrap(), []);
     assert_eq!(claim(store, &id("a"), 1, 11).await.wake, None);
 }
 
@@ -35,11 +35,11 @@ pub async fn the_agenda_names_who_asked_to_be_woken(store: &dyn Store) {
         store.release(id(key), record.fence).await.unwrap();
     }
     let due = |wake, key| Due { wake, id: id(key) };
-    assert_eq!(store.due(9, 10).await.unwrap(), []);
-    assert_eq!(store.due(20, 10).await.unwrap(), [due(10, "b"), due(20, "e")]);
-    assert_eq!(store.due(u64::MAX, 2).await.unwrap(), [due(10, "b"), due(20, "e")]);
+    assert_eq!(store.due(Partitions::All, 9, 10).await.unwrap(), []);
+    assert_eq!(store.due(Partitions::All, 20, 10).await.unwrap(), [due(10, "b"), due(20, "e")]);
+    assert_eq!(store.due(Partitions::All, u64::MAX, 2).await.unwrap(), [due(10, "b"), due(20, "e")]);
     let all = [due(10, "b"), due(20, "e"), due(30, "a"), due(u64::MAX, "d")];
-    assert_eq!(store.due(u64::MAX, 10).await.unwrap(), all);
+    assert_eq!(store.due(Partitions::All, u64::MAX, 10).await.unwrap(), all);
 }
 
 /// Dead letters are found without naming their entity.

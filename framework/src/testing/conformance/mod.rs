@@ -43,7 +43,7 @@ fn id(key: &str) -> EntityId {
 }
 
 fn wish(id: &EntityId, owner: u128, now: u64) -> Claim {
-    Claim { id: id.clone(), owner: Uuid::from_u128(owner), nonce: Uuid::new_v4().as_u128(), now }
+    Claim { id: id.clone(), owner: Uuid::from_u128(owner), nonce: Uuid::new_v4().as_u128(), now, over: None }
 }
 
 async fn claim(store: &dyn Store, id: &EntityId, owner: u128, now: u64) -> Record {
