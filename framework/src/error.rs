@@ -130,11 +130,11 @@ impl<E> CallError<E> {
     }
 }
 
-impl CallError<Never> {
-    /// The same error of the framework for a call whose handler has errors of its own.
-    pub(crate) fn widen<E>(self) -> CallError<E> {
-        match self {
-            CallError::Rejected(never) => match never {},
+impl<E> CallError<E> {
+    /// The framework's error for a call with any handler's errors; or the handler's own.
+    pub(crate) fn split<F>(self) -> std::result::Result<CallError<F>, E> {
+        Ok(match self {
+            CallError::Rejected(error) => return Err(error),
             CallError::Timeout => CallError::Timeout,
             CallError::Unavailable { reason } => CallError::Unavailable { reason },
             CallError::Overloaded { what, retry_after } => CallError::Overloaded { what, retry_after },
@@ -147,6 +147,16 @@ impl CallError<Never> {
             CallError::Invalid { reason } => CallError::Invalid { reason },
             CallError::Unreadable { reason } => CallError::Unreadable { reason },
             CallError::Unknown { reason } => CallError::Unknown { reason },
+        })
+    }
+}
+
+impl CallError<Never> {
+    /// The same error of the framework for a call whose handler has errors of its own.
+    pub(crate) fn widen<E>(self) -> CallError<E> {
+        match self.split() {
+            Ok(error) => error,
+            Err(never) => match never {},
         }
     }
 }

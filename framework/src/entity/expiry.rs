@@ -7,6 +7,9 @@ use slab::Slab;
 
 use crate::entity::Tick;
 
+/// Leaves room for the shard's index and for all the numbers that a process can give, below 2⁶².
+const NUMBERS_SHIFT: u32 = 7;
+
 /// Something that ends by itself when its time has come.
 pub(crate) trait Expire: Send + Sync {
     /// The time has come.
@@ -62,8 +65,11 @@ impl fmt::Debug for Deadlines {
 }
 
 impl Deadlines {
-    pub(crate) fn new(shard_waits_max: usize) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), shard_waits_max }
+    /// Numbers begin at a random place, so that no two processes of a cluster give the same.
+    pub(crate) fn new(shard_waits_max: usize, random: u64) -> Self {
+        let numbers = random >> NUMBERS_SHIFT;
+        let shard = |_| Mutex::new(Shard { numbers, ..Shard::default() });
+        Self { shards: (0..SHARDS).map(shard).collect(), shard_waits_max }
     }
 
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {

@@ -11,8 +11,8 @@ use tracing::Span;
 use uuid::Uuid;
 
 use crate::entity::{
-    Args, Caller, Carrier, Entity, Guarded, Method, MethodInfo, Origin, Realm, RefInner, Reply, Slot, StateCell, Tick,
-    Turn, guarded,
+    Args, Caller, Carrier, End, Entity, FarEnd, Guarded, Method, MethodInfo, Origin, Realm, RefInner, Reply, Slot,
+    StateCell, Tick, Turn, guarded,
 };
 use crate::{CallError, Failed, Never, Outcome};
 
@@ -73,6 +73,10 @@ pub(crate) trait Job<E: Entity>: Send {
     fn caller(&self) -> Option<Arc<dyn Caller>>;
     /// The caller went away before the call started.
     fn is_abandoned(&self) -> bool;
+    /// Its answer goes to another process.
+    fn answer_far(&mut self, end: Arc<dyn FarEnd>);
+    /// Where that is.
+    fn far_end(&self) -> Option<&Arc<dyn FarEnd>>;
     /// Runs the handler.
     fn start(self: Box<Self>, state: StateCell<E>, turn: Turn<E>) -> Pin<Box<dyn Run<E>>>;
     /// Ends the call without running it.
@@ -149,6 +153,10 @@ impl<E: Entity, M: Method<E>> Typed<E, M> {
         }
     }
 
+    pub(crate) fn take_result(&mut self) -> Option<Answered<E, M>> {
+        self.result.take().and_then(|mut result| result.take())
+    }
+
     /// The same from bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
         Ok(Self::new(M::Args::decode(bytes)?))
@@ -182,6 +190,12 @@ impl<E: Entity, M: Method<E>> Job<E> for Typed<E, M> {
     }
     fn is_abandoned(&self) -> bool {
         self.reply.is_abandoned()
+    }
+    fn answer_far(&mut self, end: Arc<dyn FarEnd>) {
+        self.reply = Reply::far(end);
+    }
+    fn far_end(&self) -> Option<&Arc<dyn FarEnd>> {
+        self.reply.far_end()
     }
 
     fn start(mut self: Box<Self>, state: StateCell<E>, turn: Turn<E>) -> Pin<Box<dyn Run<E>>> {
@@ -226,19 +240,20 @@ impl<E: Entity, M: Method<E>> Answer for Typed<E, M> {
         rmp_serde::to_vec_named(&outcome).map_err(|error| format!("the reply can't be encoded: {error}"))
     }
     fn release(mut self: Box<Self>) {
-        if let Some(slot) = self.reply.take() {
-            slot.carry(self);
+        match self.reply.take() {
+            End::Nobody => {}
+            End::Here(slot) => slot.carry(self),
+            End::Far(end) => end.answer(self.far_answer()),
         }
     }
     fn fail(mut self: Box<Self>, error: CallError<Never>) {
-        self.reply.give(Err(error.widen()));
+        self.reply.fail(error);
     }
 }
 
 impl<E: Entity, M: Method<E>> Carrier<M::Ok, M::Err> for Typed<E, M> {
     fn open(mut self: Box<Self>) -> Result<M::Ok, CallError<M::Err>> {
-        let result = self.result.take().and_then(|mut result| result.take());
-        result.unwrap_or_else(|| Err(CallError::Invalid { reason: "the call has no answer in it".into() }))
+        self.take_result().unwrap_or_else(|| Err(CallError::Invalid { reason: "the call has no answer in it".into() }))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod effects;
+mod errand;
 mod expiry;
 mod gate;
 mod guarded;
@@ -34,6 +35,7 @@ pub use turn::{Superseded, Turn};
 
 pub(crate) use arguments::push_element;
 pub(crate) use effects::{Act, Effects, Schedule, Staged};
+pub(crate) use errand::{Errand, Far, FarEnd, FarPort, Traveller, chain_from, lost_reply, unhosted};
 pub(crate) use expiry::{Deadlines, Expire, NoEntry, Ticket};
 pub(crate) use gate::Gate;
 pub(crate) use guarded::{Guarded, guarded};
@@ -41,6 +43,6 @@ pub(crate) use job::{Answer, Head, Job, Notice, Ran, Request, Run, Source, Typed
 pub(crate) use origin::{Cause, Named, Origin};
 pub(crate) use realm::{LAG_MS, Port, PortOf, Realm, Tick};
 pub(crate) use reference::{Anchor, RefInner};
-pub(crate) use slot::{Caller, Carrier, Reply, Slot};
+pub(crate) use slot::{Caller, Carrier, End, Reply, Slot};
 pub(crate) use turn::{Link, Provenance, TurnSeed};
 pub(crate) use waits::{Wait, Waits};

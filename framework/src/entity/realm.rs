@@ -2,7 +2,7 @@ use std::any::{Any, TypeId};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::entity::{Deadlines, Entity, Job, Waits};
+use crate::entity::{Deadlines, Entity, Far, Job, Waits};
 
 /// Milliseconds of a coarse clock that only rises; one advance serves every call, so reading it costs nothing.
 pub(crate) type Tick = u64;
@@ -14,6 +14,8 @@ pub(crate) const LAG_MS: Tick = 20;
 pub(crate) trait Realm: Send + Sync + 'static {
     /// The [`PortOf`] the kind whose Rust type this is; `None`: nobody hosts it.
     fn port(&self, kind: TypeId) -> Option<&(dyn Any + Send + Sync)>;
+    /// The way to other processes; `None`: there are none.
+    fn far(&self) -> Option<&Arc<dyn Far>>;
     /// The seed of the hashes that place activations inside a process.
     fn seed(&self) -> u64;
     /// The coarse clock.
@@ -49,6 +51,8 @@ pub(crate) trait Port<E: Entity>: Send + Sync + 'static {
     fn kind(&self) -> &Arc<str>;
     /// Hands over a call that has its head. Its caller hears of a refusal through its slot.
     fn deliver(&self, call: Box<dyn Job<E>>);
+    /// Hands it to this process's own activation, or makes one: whoever routes has decided that.
+    fn deliver_here(&self, call: Box<dyn Job<E>>);
     /// Runs the call's turn now and on this stack, if its entity lives on this very thread and nothing stands against
     /// it: says the call's number. Gives the call back otherwise.
     fn run_here(&self, call: Box<dyn Job<E>>) -> Result<u64, Box<dyn Job<E>>>;

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hash};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-use crate::entity::{Entity, Key, Named, Origin, Port, PortOf, Realm};
+use crate::entity::{Entity, FarPort, Key, Named, Origin, Port, PortOf, Realm};
 use crate::wire::EntityId;
 
 /// What every generated reference has besides its handlers: a trait, so that a handler may be called `key` or `id`.
@@ -49,8 +49,11 @@ pub(crate) struct RefInner<E: Entity> {
 
 impl<E: Entity> RawRef<E> {
     pub(crate) fn new(realm: Arc<dyn Realm>, key: E::Key, origin: Option<Arc<Origin>>) -> Self {
-        let port =
-            realm.port(TypeId::of::<E>()).and_then(|port| port.downcast_ref::<PortOf<E>>()).map(|port| port.0.clone());
+        let own = realm.port(TypeId::of::<E>()).and_then(|port| port.downcast_ref::<PortOf<E>>());
+        let port = match own {
+            Some(port) => Some(port.0.clone()),
+            None => realm.far().map(|far| Arc::new(FarPort::new(far.clone(), E::KIND)) as Arc<dyn Port<E>>),
+        };
         let hash = foldhash::fast::FixedState::with_seed(realm.seed()).hash_one(Salted(E::KIND, &key));
         Self { inner: Arc::new(RefInner { key, hash, realm, port, id: OnceLock::new() }), origin }
     }

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::entity::{Expire, Guarded};
+use crate::entity::{Expire, FarEnd, Guarded};
 use crate::{CallError, Never};
 
 /// An answer on its way to its caller.
@@ -121,54 +121,78 @@ impl<T: Send, X: Send> Caller for Slot<T, X> {
     }
 }
 
-/// The silo's end of a [`Slot`]. Dropping it without an answer is an answer too: no caller waits for a reply that
+/// To whom an answer goes.
+pub(crate) enum End<T, X> {
+    /// Nobody waits: a notification, a durable message.
+    Nobody,
+    /// A caller in this process.
+    Here(Arc<Slot<T, X>>),
+    /// A caller in another process.
+    Far(Arc<dyn FarEnd>),
+}
+
+/// The silo's end of a call. Dropping it without an answer is an answer too: no caller waits for a reply that
 /// nobody can give any more.
 pub(crate) struct Reply<T, X> {
-    slot: Option<Arc<Slot<T, X>>>,
+    end: End<T, X>,
     started: bool,
 }
 
 impl<T, X> Reply<T, X> {
-    /// Nobody waits: a notification, a durable message.
     pub(crate) fn nobody() -> Self {
-        Self { slot: None, started: false }
+        Self { end: End::Nobody, started: false }
     }
     pub(crate) fn to(slot: Arc<Slot<T, X>>) -> Self {
-        Self { slot: Some(slot), started: false }
+        Self { end: End::Here(slot), started: false }
+    }
+    pub(crate) fn far(end: Arc<dyn FarEnd>) -> Self {
+        Self { end: End::Far(end), started: false }
+    }
+    pub(crate) fn far_end(&self) -> Option<&Arc<dyn FarEnd>> {
+        if let End::Far(end) = &self.end { Some(end) } else { None }
     }
     /// From here on the handler may have run.
     pub(crate) fn start(&mut self) {
         self.started = true;
     }
     /// Whom to give an answer to, from now on elsewhere.
-    pub(crate) fn take(&mut self) -> Option<Arc<Slot<T, X>>> {
-        self.slot.take()
+    pub(crate) fn take(&mut self) -> End<T, X> {
+        std::mem::replace(&mut self.end, End::Nobody)
     }
-    pub(crate) fn give(&mut self, answer: Result<T, CallError<X>>) {
-        match self.slot.take() {
-            Some(slot) => slot.answer(answer),
-            None => drop(Guarded::new(answer)),
+    /// The call ends with an error of the framework.
+    pub(crate) fn fail(&mut self, error: CallError<Never>) {
+        match self.take() {
+            End::Nobody => {}
+            End::Here(slot) => slot.answer(Err(error.widen())),
+            End::Far(end) => end.answer(Err(error)),
+        }
+    }
+    /// Whether the caller has gone.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match &self.end {
+            End::Nobody => false,
+            End::Here(slot) => slot.abandoned.load(Ordering::Relaxed),
+            End::Far(end) => end.is_abandoned(),
         }
     }
 }
 
 impl<T: Send + 'static, X: Send + 'static> Reply<T, X> {
     pub(crate) fn caller(&self) -> Option<Arc<dyn Caller>> {
-        self.slot.clone().map(|slot| slot as Arc<dyn Caller>)
-    }
-    /// Whether the caller has gone.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.slot.as_ref().is_some_and(|slot| slot.abandoned.load(Ordering::Relaxed))
+        match &self.end {
+            End::Nobody => None,
+            End::Here(slot) => Some(slot.clone() as Arc<dyn Caller>),
+            End::Far(end) => Some(end.clone() as Arc<dyn Caller>),
+        }
     }
 }
 
 impl<T, X> Drop for Reply<T, X> {
     fn drop(&mut self) {
-        let Some(slot) = self.slot.take() else { return };
-        slot.answer(Err(if self.started {
+        self.fail(if self.started {
             CallError::Unknown { reason: "the silo stopped while the call was running".into() }
         } else {
             CallError::Unavailable { reason: "the silo stopped before the call was started".into() }
-        }));
+        });
     }
 }

@@ -8,8 +8,10 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::CallError;
-use crate::entity::{Caller, Entity, MethodInfo, Named, Origin, RefInner, Tick};
+use crate::entity::{Entity, MethodInfo, Named, Origin, RefInner, Tick};
 use crate::silo::activation::{Activation, Control, Queued};
 use crate::silo::host::{Host, Relation};
 use crate::silo::shared::Post;
@@ -25,7 +27,7 @@ const HOPS_MAX: usize = 32;
 
 /// A search for cycles, on its way along the asks that turns wait for. It searches for every suspicious ask of one
 /// entity at once: they wait for the same turns.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Probe {
     /// The entity that it visits.
     pub(crate) at: EntityId,
@@ -37,17 +39,70 @@ pub(crate) struct Probe {
     path: Vec<EntityId>,
 }
 
+#[derive(Debug)]
 struct Search {
+    /// Where the suspects wait.
+    from: EntityId,
     suspects: Vec<Suspect>,
     /// Asks that it has followed.
     visited: Mutex<HashSet<u64>>,
 }
 
 /// An ask that has waited long enough.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Suspect {
     call: u64,
-    caller: Arc<dyn Caller>,
-    chain: Arc<Origin>,
+    /// The entity whose turn asks.
+    asker: EntityId,
+    /// The turns of its chain.
+    turns: Vec<u64>,
+}
+
+/// A probe as it travels to another silo.
+#[derive(Debug, Serialize, Deserialize)]
+struct Travelling {
+    at: EntityId,
+    awaited: u64,
+    from: EntityId,
+    suspects: Vec<Suspect>,
+    visited: Vec<u64>,
+    youngest: u64,
+    path: Vec<EntityId>,
+}
+
+/// An ask that waits for itself: what a search found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Found {
+    /// The entity in whose queue it waits.
+    pub(crate) at: EntityId,
+    call: u64,
+    /// The way round.
+    chain: Vec<String>,
+}
+
+impl Serialize for Probe {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let visited = self.search.visited.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let travelling = Travelling {
+            at: self.at.clone(),
+            awaited: self.awaited,
+            from: self.search.from.clone(),
+            suspects: self.search.suspects.clone(),
+            visited,
+            youngest: self.youngest,
+            path: self.path.clone(),
+        };
+        travelling.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Probe {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Travelling { at, awaited, from, suspects, visited, youngest, path } =
+            Travelling::deserialize(deserializer)?;
+        let search = Search { from, suspects, visited: Mutex::new(visited.into_iter().collect()) };
+        Ok(Self { at, awaited, search: Arc::new(search), youngest, path })
+    }
 }
 
 impl<E: Entity> Host<E> {
@@ -92,8 +147,8 @@ impl<E: Entity> Host<E> {
                 if suspects.is_empty() {
                     continue;
                 }
-                let search = Arc::new(Search { suspects, visited: Mutex::default() });
                 let at = activation.to.id().clone();
+                let search = Arc::new(Search { from: at.clone(), suspects, visited: Mutex::default() });
                 self.onward(&control, true, &Probe { at, awaited: 0, search, youngest: 0, path: Vec::new() })
             };
             probes.into_iter().for_each(|probe| self.shared.post(Post::Probe(probe)));
@@ -111,19 +166,38 @@ impl<E: Entity> Host<E> {
         if queued {
             probe.youngest = probe.youngest.max(probe.awaited);
         }
+        let mut found = Vec::new();
         for turn in in_the_way(&control, queued, probe.awaited) {
-            let waits_for_itself = |suspect: &&Suspect| suspect.chain.chain().any(|origin| origin.turn == turn);
-            for suspect in probe.search.suspects.iter().filter(waits_for_itself) {
+            for suspect in probe.search.suspects.iter().filter(|suspect| suspect.turns.contains(&turn)) {
                 // An older one than another on the way: that one finds the cycle, too, and only it ends.
                 if suspect.call >= probe.youngest {
-                    self.shard().count(Counter::CallCyclic);
-                    suspect.caller.fail(CallError::Cycle { chain: names(suspect, &probe) });
+                    let (at, chain) = (probe.search.from.clone(), names(suspect, &probe));
+                    found.push(Found { at, call: suspect.call, chain });
                 }
             }
         }
         let onward = self.onward(&control, queued, &probe);
         drop(control);
+        found.into_iter().for_each(|found| self.shared.post(Post::Found(found)));
         onward.into_iter().for_each(|probe| self.shared.post(Post::Probe(probe)));
+    }
+
+    /// An ask that waits at one of our entities waits for itself: it is not run.
+    pub(crate) fn end_cycle(self: &Rc<Self>, to: &Arc<RefInner<E>>, found: Found) {
+        let Some(activation) = self.catalog.borrow().find(to).cloned() else { return };
+        let call = {
+            let mut control = activation.control.borrow_mut();
+            let is_it = |queued: &Queued<E>| match queued {
+                Queued::Call(call) => call.head().is_some_and(|head| head.call == found.call),
+                _ => false,
+            };
+            control.queue.iter().position(is_it).and_then(|place| control.queue.remove(place))
+        };
+        if let Some(Queued::Call(call)) = call {
+            self.shard().count(Counter::CallCyclic);
+            call.refuse(CallError::Cycle { chain: found.chain });
+        }
+        self.pump(&activation);
     }
 
     /// The probe, one hop further: to whatever the turns wait for that stand in the awaited ask's way, or are it.
@@ -163,8 +237,9 @@ fn suspects<E: Entity>(control: &mut Control<E>, now: Tick) -> (Vec<Suspect>, bo
         }
         head.searches += 1;
         let number = head.call;
-        if let Some(caller) = call.caller().filter(|caller| caller.waits()) {
-            suspects.push(Suspect { call: number, caller, chain });
+        if call.caller().is_some_and(|caller| caller.waits()) {
+            let turns = chain.chain().map(|origin| origin.turn).collect();
+            suspects.push(Suspect { call: number, asker: chain.entity.id().clone(), turns });
         }
     }
     (suspects, contended)
@@ -172,7 +247,7 @@ fn suspects<E: Entity>(control: &mut Control<E>, now: Tick) -> (Vec<Suspect>, bo
 
 /// The way round: from the entity whose turn asks, back to it.
 fn names(suspect: &Suspect, probe: &Probe) -> Vec<String> {
-    let asker = suspect.chain.entity.id();
+    let asker = &suspect.asker;
     let mut names = vec![asker.to_string()];
     names.extend(probe.path.iter().chain([&probe.at]).map(ToString::to_string));
     if names.last() != names.first() {

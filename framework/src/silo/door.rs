@@ -56,6 +56,10 @@ impl<E: Entity> Port<E> for Door<E> {
         self.hosts[arbiter].do_send(Deliver { call, own: own.is_some() });
     }
 
+    fn deliver_here(&self, call: Box<dyn Job<E>>) {
+        self.deliver(call);
+    }
+
     fn run_here(&self, call: Box<dyn Job<E>>) -> Result<u64, Box<dyn Job<E>>> {
         let Some(host) = here::find::<Host<E>>(self.number) else { return Err(call) };
         let ours = call.head().is_some_and(|head| self.arbiter(&head.to) == host.arbiter);

@@ -2,7 +2,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, Context as ActorContext, Handler};
@@ -36,8 +35,6 @@ pub(crate) struct Host<E: Entity> {
     pub(crate) overtakable: Cell<usize>,
     /// Calls that ran without a mailbox.
     numbers: Cell<u64>,
-    /// This host's, unique in the process.
-    number: u64,
 }
 
 /// Who is in memory.
@@ -86,7 +83,6 @@ impl<E: Handlers> Host<E> {
     pub(crate) fn new(shared: Arc<Shared>, arbiter: usize) -> Rc<Self> {
         let mut methods = Methods::new();
         E::register(&mut methods);
-        static HOSTS: AtomicU64 = AtomicU64::new(0);
         let limits = &shared.limits;
         Rc::new(Self {
             arbiter,
@@ -103,8 +99,7 @@ impl<E: Handlers> Host<E> {
             mailbox_calls_max: E::SETTINGS.mailbox.map_or(limits.mailbox_calls_max, |calls| calls as usize),
             idle_ms: E::SETTINGS.idle_ms.unwrap_or(limits.idle.as_millis() as Tick),
             overtakable: Cell::new(0),
-            numbers: Cell::new(0),
-            number: HOSTS.fetch_add(1, Ordering::Relaxed) % (1 << 22),
+            numbers: Cell::new(shared.random() >> 1),
             shared,
         })
     }
@@ -178,13 +173,13 @@ impl<E: Entity> Host<E> {
     /// A call whose caller is on this thread, outside of every host.
     pub(crate) fn run_here(self: &Rc<Self>, mut call: Box<dyn Job<E>>) -> u64 {
         let _inside = here::enter();
-        // Of no other sequence: the realm's numbers are small, and each host has a prefix of its own. The asks of turns
+        // Of no other sequence: the realm's numbers are small, and each host begins at a random place. The asks of turns
         // have one sequence, because the search for cycles asks which is the younger.
         let of_turn = call.head().is_some_and(|head| head.parent.is_some());
         let number = if of_turn {
             self.shared.next_ask()
         } else {
-            1 << 63 | self.number << 40 | self.numbers.replace(self.numbers.get() + 1)
+            1 << 63 | self.numbers.replace(self.numbers.get().wrapping_add(1))
         };
         if let Some(head) = call.head_mut() {
             head.call = number;
@@ -325,6 +320,7 @@ impl<E: Entity> Handler<Posted<E>> for HostActor<E> {
         match post {
             Post::Parcel(parcel) => self.0.receive(&to, parcel),
             Post::Probe(probe) => self.0.follow(&to, probe),
+            Post::Found(found) => self.0.end_cycle(&to, found),
         }
     }
 }

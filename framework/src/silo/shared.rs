@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use crate::entity::{Deadlines, Realm, Tick, Waits};
+use crate::entity::{Deadlines, Far, Realm, Tick, Waits};
 use crate::messaging::Parcel;
 use crate::silo::clock::{Clock, Pulse};
 use crate::silo::config::{Limits, millis};
-use crate::silo::cycle::Probe;
+use crate::silo::cycle::{Found, Probe};
 use crate::store::{Incarnation, Store};
 use crate::telemetry::{Counter, Shard};
 use crate::wire::EntityId;
@@ -76,6 +76,7 @@ pub(crate) trait Letterbox: Send + Sync {
 pub(crate) enum Post {
     Parcel(Parcel),
     Probe(Probe),
+    Found(Found),
 }
 
 impl Post {
@@ -83,6 +84,7 @@ impl Post {
         match self {
             Self::Parcel(parcel) => parcel.addressee(),
             Self::Probe(probe) => &probe.at,
+            Self::Found(found) => &found.at,
         }
     }
 }
@@ -100,7 +102,7 @@ impl Shared {
             incarnation,
             store,
             clock: Clock::new(),
-            deadlines: Deadlines::new(limits.calls_max),
+            deadlines: Deadlines::new(limits.calls_max, random.rotate_left(17)),
             limits,
             waits: Waits::default(),
             arbiters: (0..arbiters).map(|_| Desk::new()).collect(),
@@ -142,6 +144,9 @@ impl Realm for Shared {
     fn port(&self, kind: TypeId) -> Option<&(dyn Any + Send + Sync)> {
         self.kinds.get()?.by_type.get(&kind).map(|port| &**port)
     }
+    fn far(&self) -> Option<&Arc<dyn Far>> {
+        None
+    }
     fn seed(&self) -> u64 {
         self.seed
     }
@@ -182,8 +187,13 @@ impl Realm for Shared {
     }
 
     fn next_ask(&self) -> u64 {
-        // A range of its own: the numbers of other calls begin at 0 and at 2⁶³.
-        1 << 62 | self.asks.fetch_add(1, Ordering::Relaxed)
+        // By the hour, so that the later is the greater in a cluster, too; then a counter, from a random place so that no
+        // two silos give the same. In a range of its own: the numbers of other calls are below 2⁶² and above 2⁶³.
+        let hour = (self.clock.wall_ms() & ((1 << 40) - 1)) << 22;
+        let drawn = |last: u64| Some((last + 1).max(hour | (self.seed & ((1 << 22) - 1))));
+        let last = self.asks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, drawn);
+        let last = last.unwrap_or_else(|last| last);
+        1 << 62 | drawn(last).unwrap_or(last)
     }
 
     /// SplitMix64 (Steele, Lea, Flood, 2014): one seed, one sequence.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::entity::{Act, Deadlines, Entity, IntoKey, RawRef, Realm, Staged, Tick, Turn, TurnSeed, Waits};
+use crate::entity::{Act, Deadlines, Entity, Far, IntoKey, RawRef, Realm, Staged, Tick, Turn, TurnSeed, Waits};
 
 /// A turn for a unit test of a handler: `Account::default().transfer("bob".into(), 30, &mut turn).await`.
 ///
@@ -32,7 +32,8 @@ impl Data {
 
 /// A turn like [`turn`]'s that has data: `turn_with::<Order>("o1", Data::default().with(pool))`.
 pub fn turn_with<E: Entity>(key: impl IntoKey<E::Key>, data: Data) -> Turn<E> {
-    let realm: Arc<dyn Realm> = Arc::new(Nowhere { deadlines: Deadlines::new(1_000), waits: Waits::default(), data });
+    let realm: Arc<dyn Realm> =
+        Arc::new(Nowhere { deadlines: Deadlines::new(1_000, 0), waits: Waits::default(), data });
     Turn::new(TurnSeed {
         me: Rc::new(RawRef::new(realm, key.into_key(), None).inner),
         number: 1,
@@ -123,6 +124,9 @@ struct Nowhere {
 }
 
 impl Realm for Nowhere {
+    fn far(&self) -> Option<&Arc<dyn Far>> {
+        None
+    }
     fn port(&self, _: TypeId) -> Option<&(dyn Any + Send + Sync)> {
         None
     }
