@@ -3,6 +3,8 @@
 extern crate self as grange;
 
 mod client;
+mod clock;
+mod cluster;
 mod entity;
 mod error;
 mod messaging;
@@ -13,7 +15,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod wire;
 
-pub use client::{Ask, Call, Client, Continuation, Message};
+pub use client::{Ask, Call, Client, Connect, Continuation, Message};
 pub use entity::{Durable, Entity, Handlers, IntoKey, Key, Reference, Stage, Superseded, Turn, Wire};
 pub use error::{CallError, Error, Failed, Never, Outcome, Result};
 pub use grange_macros::{entity, main, test};

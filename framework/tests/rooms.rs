@@ -9,10 +9,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("wire", &[]),
     ("store", &["wire"]),
+    ("cluster", &["telemetry", "wire", "store"]),
     ("messaging", &["wire"]),
     ("entity", &["wire"]),
-    ("silo", &["telemetry", "wire", "store", "messaging", "entity"]),
-    ("client", &["wire", "entity"]),
+    ("silo", &["telemetry", "wire", "store", "cluster", "messaging", "entity"]),
+    ("client", &["wire", "cluster", "entity"]),
     ("testing", &["wire", "store", "messaging", "entity"]),
 ];
 

@@ -5,10 +5,12 @@
 mod alarm;
 mod ask;
 mod call;
+mod connect;
 mod message;
 
 pub use ask::Ask;
 pub use call::{Call, call};
+pub use connect::Connect;
 pub use message::{Continuation, Message, continuation};
 
 use std::fmt;

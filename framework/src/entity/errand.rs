@@ -31,6 +31,8 @@ pub(crate) trait Errand: Send {
 pub(crate) trait Far: Send + Sync + 'static {
     /// Takes the errand on; its caller hears of everything else.
     fn carry(&self, errand: Box<dyn Errand>);
+    /// Whether this entity is one of this process's own.
+    fn is_here(&self, id: &EntityId) -> bool;
 }
 
 /// Where the answer to a call from another process goes.
@@ -39,6 +41,8 @@ pub(crate) trait FarEnd: Caller {
     fn answer(&self, answer: Result<Vec<u8>, CallError>);
     /// Whether its caller has gone.
     fn is_abandoned(&self) -> bool;
+    /// Tells a client where this entity was found, for the next time.
+    fn hint(&self, to: &EntityId, owner: uuid::Uuid);
     /// Tells the silo that asked that the entity is not here; `false`: who asked can't look elsewhere.
     fn turn_away(&self, owner: Option<uuid::Uuid>) -> bool;
 }

@@ -4,8 +4,7 @@ use std::time::SystemTime;
 
 use crate::entity::{Deadlines, Entity, Far, Job, Waits};
 
-/// Milliseconds of a coarse clock that only rises; one advance serves every call, so reading it costs nothing.
-pub(crate) type Tick = u64;
+pub(crate) use crate::clock::Tick;
 
 /// How far the coarse clock may be behind, in ms: a call has that much more, so that it never ends early.
 pub(crate) const LAG_MS: Tick = 20;

@@ -146,6 +146,13 @@ impl Outbox {
         stream.start_again(&mut self.messages);
     }
 
+    /// What is on its way is sent again at this time, if it is not acknowledged by then.
+    pub(crate) fn hasten(&mut self, at: u64) {
+        for stream in self.streams.values_mut().filter(|stream| stream.sent > 0) {
+            stream.retry = stream.retry.map(|retry| retry.min(at));
+        }
+    }
+
     /// When the earliest retry is.
     pub(crate) fn next_retry(&self) -> Option<u64> {
         self.streams.values().filter_map(|stream| stream.retry).min()

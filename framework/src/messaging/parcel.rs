@@ -1,16 +1,20 @@
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::wire::{EntityId, Envelope};
 
-/// What travels between the sender and the target of durable messages: today inside a process, over the wire when
-/// silos are many.
-#[derive(Debug, Clone)]
+/// What travels between the sender and the target of durable messages, inside a process or between silos.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Parcel {
     /// A message, to its target.
     Message {
         envelope: Arc<Envelope>,
         /// It may have been tried before.
         again: bool,
+        /// The life of the sender's store in which its activation found the message: one in an older life may have lost
+        /// it.
+        life: u64,
     },
     /// To the sender: `by` has committed everything up to this number.
     Acknowledge { sender: EntityId, by: EntityId, sequence: u64 },

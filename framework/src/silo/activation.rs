@@ -32,6 +32,8 @@ pub(crate) struct Control<E: Entity> {
     pub(crate) held: bool,
     /// A turn asked to leave memory.
     pub(crate) leaving: bool,
+    /// It belongs to another silo: what runs is finished and committed, what waits goes there.
+    pub(crate) moving: bool,
     /// Its state is lost: nothing runs any more.
     pub(crate) broken: bool,
     /// Why it could not even open: for who comes too late to have been told.
@@ -104,6 +106,7 @@ impl<E: Entity> Activation<E> {
                 renewed: true,
                 held: false,
                 leaving: false,
+                moving: false,
                 broken: false,
                 failure: None,
                 used: now,
@@ -134,7 +137,12 @@ impl<E: Entity> Control<E> {
 
     /// Nothing waits, nothing runs, and the store has everything.
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && !self.is_running() && self.ledger.as_ref().is_none_or(|ledger| ledger.is_clean())
+        (self.queue.is_empty() || self.moving) && self.is_still()
+    }
+
+    /// Nothing runs, and the store has everything.
+    fn is_still(&self) -> bool {
+        !self.is_running() && self.ledger.as_ref().is_none_or(|ledger| ledger.is_clean())
     }
 }
 

@@ -45,7 +45,11 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         // Kept for a while after its patience: one that is still listed then has its next one doubled.
         woken.retain(|_, woken| now.saturating_sub(woken.at) < 2 * woken.patience());
         let limit = WAKES_MAX + woken.len();
-        match shared.store.due(Partitions::All, now + ahead, limit).await {
+        let Some(partitions) = watched(&shared) else {
+            tokio::time::sleep(PERIOD).await;
+            continue;
+        };
+        match shared.store.due(partitions, now + ahead, limit).await {
             Ok(due) => {
                 if due.len() < limit {
                     ahead = 0;
@@ -56,6 +60,15 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         }
         tokio::time::sleep(PERIOD).await;
     }
+}
+
+/// The partitions that placement gives to this silo; `None`: it has no place yet.
+fn watched(shared: &Shared) -> Option<Partitions> {
+    if !shared.clustered {
+        return Some(Partitions::All);
+    }
+    let own = shared.courier()?.table().owned_by(shared.incarnation());
+    (!own.is_empty()).then(|| Partitions::These(own.into()))
 }
 
 fn wake(shared: &Shared, woken: &mut HashMap<EntityId, Woken>, due: Vec<Due>, now: u64) {

@@ -7,13 +7,18 @@ use std::sync::{Arc, mpsc};
 
 use tokio::sync::oneshot;
 
+use crate::cluster::Lease;
 use crate::entity::Handlers;
 use crate::silo::config::Limits;
 use crate::silo::door::{Kind, Registration};
+use crate::silo::network::{NetworkSettings, Plan};
 use crate::silo::process::Silo;
 use crate::silo::shared::Shared;
-use crate::silo::{clock, threads};
-use crate::store::{MemoryStore, Store};
+use crate::silo::{threads, watch};
+use crate::store::{Incarnation, MemoryStore, Store};
+#[cfg(feature = "redis")]
+use crate::store::{RedisOptions, RedisStore};
+use crate::wire::{Identity, Role, Secret, Security, Tls};
 use crate::{Error, Result};
 
 /// What a silo is to be: its kinds, its store, its limits.
@@ -24,6 +29,11 @@ pub struct SiloBuilder {
     workers: Option<usize>,
     limits: Limits,
     data: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    cluster: String,
+    listen: Option<String>,
+    advertise: Option<String>,
+    security: Security,
+    weight: u32,
     pub(crate) fault: Option<String>,
 }
 
@@ -32,6 +42,8 @@ enum Choice {
     Memory,
     #[cfg(feature = "embedded")]
     Embedded(PathBuf),
+    #[cfg(feature = "redis")]
+    Redis(String),
     Given(Arc<dyn Store>),
 }
 
@@ -51,6 +63,11 @@ impl SiloBuilder {
             workers: None,
             limits: Limits::default(),
             data: HashMap::new(),
+            cluster: "grange".into(),
+            listen: None,
+            advertise: None,
+            security: Security::open(),
+            weight: 1,
             fault: None,
         }
     }
@@ -78,6 +95,62 @@ impl SiloBuilder {
     /// Keeps everything in this store, which stays open when the silo stops: a silo can be started over it again.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(Choice::Given(store));
+        self
+    }
+
+    /// Keeps everything in Redis (or Valkey), for several silos together: `redis://host:6379`, `rediss://…` for TLS, with
+    /// user and password in it where they are needed; several addresses of a Redis Cluster separated by commas.
+    #[cfg(feature = "redis")]
+    pub fn redis(mut self, url: impl Into<String>) -> Self {
+        self.store = Some(Choice::Redis(url.into()));
+        self
+    }
+
+    /// The cluster's name: silos and clients with another one are refused, and its records in the store bear it. `grange`
+    /// unless said otherwise.
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
+        self
+    }
+
+    /// Listens for clients and for other silos at `host:port`; port 0 lets the system choose.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// The address at which others reach this silo, where it is not the one on which it listens.
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertise = Some(address.into());
+        self
+    }
+
+    /// The cluster's secret, the same for all silos and clients, at least 16 bytes. It is never sent: each side proves
+    /// that it knows it. What is said afterwards is not encrypted: see [`tls`](Self::tls).
+    pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.security = self.security.secret(Secret::new(secret));
+        self
+    }
+
+    /// The same, from a file: white space at its end is not part of it.
+    pub fn secret_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
+        match Secret::from_file(path.as_ref()) {
+            Ok(secret) => self.security = self.security.secret(secret),
+            Err(fault) => self.fault = Some(fault),
+        }
+        self
+    }
+
+    /// Mutual TLS: this silo's certificate, and the authority by which everybody's must be signed.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.security = self.security.tls(tls);
+        self
+    }
+
+    /// This silo's share of the entities, in proportion to the others'; 1 unless said otherwise, 0: none but those of kinds
+    /// that nobody else hosts.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
         self
     }
 
@@ -112,14 +185,43 @@ impl SiloBuilder {
             Choice::Memory => Arc::new(MemoryStore::new(uuid::Uuid::new_v4().as_u64_pair().0)),
             #[cfg(feature = "embedded")]
             Choice::Embedded(path) => Arc::new(crate::store::EmbeddedStore::open(path)?),
+            #[cfg(feature = "redis")]
+            Choice::Redis(url) => {
+                let mut urls = url.split(',');
+                let first = RedisOptions::new(urls.next().unwrap_or_default()).cluster(&self.cluster);
+                let options = urls.fold(first, |options, url| options.url(url));
+                Arc::new(RedisStore::connect(options).await?)
+            }
             Choice::Given(store) => store,
         };
         if opening.elapsed() > std::time::Duration::from_secs(1) {
             tracing::info!(target: "grange", took = ?opening.elapsed(), "the store is open");
         }
-        let shared = Arc::new(Shared::new(store, self.limits, workers, self.data));
         let (started, up) = oneshot::channel();
         let (ended, stopped) = mpsc::channel();
+        let names: Vec<String> = kinds.iter().map(|kind| kind.kind().to_owned()).collect();
+        let plan = match &self.listen {
+            None => None,
+            Some(listen) => {
+                let settings = NetworkSettings {
+                    cluster: self.cluster,
+                    listen: listen.clone(),
+                    advertise: self.advertise,
+                    security: self.security,
+                    weight: self.weight,
+                };
+                Some(Plan::new(&settings, &store, names).await?)
+            }
+        };
+        let (identity, lease) = match &plan {
+            Some(plan) => (plan.identity(), plan.lease()),
+            None => {
+                let alone = Identity::new(Role::Silo, Incarnation::new_v4(), "", None, Security::open());
+                (alone, Arc::new(Lease::unlimited()))
+            }
+        };
+        let placements = kinds.iter().map(|kind| (kind.kind().to_owned(), kind.placement())).collect();
+        let shared = Arc::new(Shared::new(store, self.limits, workers, self.data, identity, lease, plan.is_some()));
         let running = shared.clone();
         let thread = std::thread::Builder::new()
             .name("grange-silo".into())
@@ -131,10 +233,16 @@ impl SiloBuilder {
         let ticking = shared.clone();
         let clock = std::thread::Builder::new()
             .name("grange-clock".into())
-            .spawn(move || clock::run(&ticking, &stopped))
+            .spawn(move || watch::run(&ticking, &stopped))
             .map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
-        tracing::info!(target: "grange", silo = %shared.incarnation, workers, "a silo has started");
-        Ok(Silo::new(shared, system, [thread, clock], owns_store))
+        let mut silo = Silo::new(shared.clone(), system, [thread, clock], owns_store);
+        if let Some(plan) = plan {
+            silo.network = Some(plan.join(&shared, placements).await?);
+        }
+        tracing::info!(
+            target: "grange", silo = %shared.incarnation(), workers, address = silo.address(), "a silo has started"
+        );
+        Ok(silo)
     }
 
     #[allow(clippy::type_complexity)]
@@ -160,6 +268,15 @@ impl SiloBuilder {
             Some(Choice::Memory) => Choice::Memory,
             #[cfg(feature = "embedded")]
             Some(Choice::Embedded(path)) => Choice::Embedded(path.clone()),
+            #[cfg(feature = "redis")]
+            Some(Choice::Redis(_)) if self.listen.is_none() => {
+                return Err(Error::Config(
+                    "a silo on Redis is one of several, which reach each other: say `.listen(\"127.0.0.1:7100\")`"
+                        .into(),
+                ));
+            }
+            #[cfg(feature = "redis")]
+            Some(Choice::Redis(url)) => Choice::Redis(url.clone()),
             Some(Choice::Given(store)) => Choice::Given(store.clone()),
             None => {
                 return Err(Error::Config(

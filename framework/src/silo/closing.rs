@@ -5,12 +5,17 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::CallError;
-use crate::entity::{Act, Effects, Entity, Named, Verdict, guarded};
+use crate::cluster::Route;
+use crate::entity::{Act, Effects, Entity, Named, Realm, Traveller, Verdict, guarded};
+use crate::messaging::Parcel;
 use crate::silo::activation::{Activation, Phase, Queued, Suspended};
 use crate::silo::finish::cut_off;
+use crate::silo::here;
 use crate::silo::host::Host;
 use crate::silo::settle::End;
+use crate::silo::shared::Post;
 use crate::silo::turn::{Context, Owed};
+use crate::store::Incarnation;
 use crate::telemetry::Counter;
 
 impl<E: Entity> Host<E> {
@@ -19,7 +24,7 @@ impl<E: Entity> Host<E> {
     pub(crate) fn leave_if_asked(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
         let (phase, asked) = {
             let control = activation.control.borrow();
-            (control.phase, control.leaving && control.is_idle())
+            (control.phase, (control.leaving || control.moving) && control.is_idle())
         };
         match phase {
             Phase::Live if asked => self.close(activation),
@@ -48,21 +53,39 @@ impl<E: Entity> Host<E> {
     /// After the hook: when the last commit has landed, the activation is over.
     pub(crate) fn close_when_clean(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
         self.advance(activation);
-        let fence = {
+        let (fence, unfinished) = {
             let control = activation.control.borrow();
             let clean = control.ledger.as_ref().is_none_or(|ledger| !ledger.has_flight() && !ledger.gathering.dirty);
             if control.phase != Phase::Closing || control.is_running() || !clean {
                 return;
             }
-            control.ledger.as_ref().map(|ledger| ledger.fence)
+            let ledger = control.ledger.as_ref();
+            let unfinished = control.moving && ledger.is_some_and(|ledger| ledger.has_work());
+            (ledger.map(|ledger| ledger.fence), unfinished)
         };
         // Out of memory before the release is sent: whatever its answer, nothing of this claim runs any more.
         let waiting = self.bury(activation);
         self.shard().count(Counter::Deactivation);
-        if let Some(fence) = fence {
-            actix_rt::spawn(self.shared.store.release(activation.to.id().clone(), fence));
+        if let Some(courier) = self.shared.courier() {
+            courier.hints.forget(activation.to.id()); // nothing speaks for this silo any more
         }
-        self.hand_on(activation, waiting);
+        let Some(fence) = fence else { return self.hand_on(activation, waiting) };
+        let released = self.shared.store.release(activation.to.id().clone(), fence);
+        if self.shared.courier().is_none() {
+            actix_rt::spawn(released);
+            return self.hand_on(activation, waiting);
+        }
+        let (host, activation) = (self.clone(), activation.clone());
+        actix_rt::spawn(async move {
+            let _ = released.await;
+            let _inside = here::enter();
+            if unfinished {
+                // Where it lives from now on, it goes on at once.
+                host.post(Parcel::Wake { entity: activation.to.id().clone() });
+            }
+            // Not before: whoever gets it has to claim it.
+            host.hand_on(&activation, waiting);
+        });
     }
 
     /// An activation that can't go on. Who waits for the commit in flight hears one error, whoever else ran the other;
@@ -125,9 +148,52 @@ impl<E: Entity> Host<E> {
         waiting
     }
 
+    /// Who waits goes to the silo that owns the entity.
+    pub(crate) fn route_on(self: &Rc<Self>, activation: &Rc<Activation<E>>, owner: Incarnation) {
+        if let Some(courier) = self.shared.courier() {
+            courier.hints.note(activation.to.id().clone(), owner);
+        }
+        let waiting = self.bury(activation);
+        self.send_away(activation, waiting, Some(owner));
+    }
+
+    fn send_away(&self, activation: &Activation<E>, waiting: Vec<Queued<E>>, owner: Option<Incarnation>) {
+        let target = activation.to.id();
+        for queued in waiting {
+            match queued {
+                Queued::Call(call) => {
+                    if call.far_end().is_some_and(|end| end.turn_away(owner)) {
+                        continue;
+                    }
+                    match self.shared.far() {
+                        Some(far) => far.carry(Box::new(Traveller { call, door: activation.to.port.clone() })),
+                        None => call.refuse(CallError::Unavailable { reason: format!("{target} is elsewhere") }),
+                    }
+                }
+                Queued::Message(mail) => {
+                    let life = self.shared.store.generation(&mail.envelope.from);
+                    let parcel = Parcel::Message { envelope: mail.envelope, again: mail.again, life };
+                    self.shared.post_on(Post::Parcel(parcel));
+                }
+                Queued::Forget(sender, sequence) => {
+                    self.shared.post_on(Post::Parcel(Parcel::Forget { sender, target: target.clone(), sequence }));
+                }
+                Queued::DropLetter(number) => {
+                    self.shared.post_on(Post::Parcel(Parcel::DropLetter { entity: target.clone(), number }));
+                }
+            }
+        }
+    }
+
     fn hand_on(self: &Rc<Self>, activation: &Rc<Activation<E>>, waiting: Vec<Queued<E>>) {
         if waiting.is_empty() {
             return;
+        }
+        if let Some(courier) = self.shared.courier()
+            && courier.route(activation.to.id()) != Route::Here
+        {
+            let owner = courier.owner(activation.to.id());
+            return self.send_away(activation, waiting, owner);
         }
         match self.activation(&activation.to) {
             Ok(next) => {

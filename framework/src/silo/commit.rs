@@ -118,7 +118,7 @@ impl<E: Entity> Host<E> {
         );
         for (release, span) in releases {
             span.record("commit_us", took.as_micros() as u64);
-            self.release(release);
+            self.let_go(release);
         }
     }
 
@@ -138,7 +138,7 @@ impl<E: Entity> Host<E> {
     pub(crate) fn dispatch(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
         let now = self.now();
         let wall = self.shared.clock.wall_ms();
-        let (leaving, trim) = {
+        let (leaving, trim, life) = {
             let mut control = activation.control.borrow_mut();
             if !matches!(control.phase, Phase::Live | Phase::Closing) {
                 return;
@@ -148,12 +148,13 @@ impl<E: Entity> Host<E> {
             let resend = now.saturating_add(millis(self.shared.limits.resend));
             let leaving = ledger.mail.existing().map(|mail| mail.outbox.dispatch(resend)).unwrap_or_default();
             let trim = ledger.next_trim(wall);
+            let life = ledger.generation;
             self.set_alarm(activation.place.get(), control, wall);
-            (leaving, trim)
+            (leaving, trim, life)
         };
         for (envelope, again) in leaving {
             self.shard().count(Counter::MessageSent);
-            self.post(Parcel::Message { envelope, again });
+            self.post(Parcel::Message { envelope, again, life });
         }
         let Some((trim, retired)) = trim else { return };
         let removes = trim.removes.clone();

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use actix::{Actor, Addr};
 
 use crate::CallError;
-use crate::entity::{Entity, Handlers, Job, Notice, Port, PortOf, RawRef, Realm, RefInner, Source};
+use crate::entity::{
+    Entity, Handlers, Job, Named, Notice, Placement, Port, PortOf, RawRef, Realm, RefInner, Source, Traveller,
+};
 use crate::silo::here;
-use crate::silo::host::{Deliver, Host, HostActor, Posted};
-use crate::silo::shared::{Letterbox, Post, Shared};
+use crate::silo::host::{Arrived, Deliver, Host, HostActor, Posted};
+use crate::silo::shared::{Arrival, Letterbox, Post, Shared};
 use crate::silo::sweep::Sweep;
 
 /// The way into a silo for one kind: picks the arbiter on which the entity lives, always the same one.
@@ -34,14 +36,27 @@ impl<E: Entity> Port<E> for Door<E> {
         &self.kind
     }
 
-    fn deliver(&self, mut call: Box<dyn Job<E>>) {
-        let Some(head) = call.head_mut() else { return };
-        let arbiter = self.arbiter(&head.to);
+    fn deliver(&self, call: Box<dyn Job<E>>) {
+        let Some(head) = call.head() else { return };
         let realm = &head.to.realm;
+        if let Some(far) = realm.far() {
+            if far.is_here(head.to.id()) {
+                return self.deliver_here(call);
+            }
+            let (far, door) = (far.clone(), head.to.port.clone());
+            return far.carry(Box::new(Traveller { call, door }));
+        }
         // A turn that still runs may ask: it has to finish.
         if head.parent.is_none() && realm.is_draining() {
             return call.refuse(CallError::Unavailable { reason: "the silo is shutting down".into() });
         }
+        self.deliver_here(call);
+    }
+
+    fn deliver_here(&self, mut call: Box<dyn Job<E>>) {
+        let Some(head) = call.head_mut() else { return };
+        let arbiter = self.arbiter(&head.to);
+        let realm = &head.to.realm;
         if head.source == Source::Notify {
             let admitted = realm.admit(arbiter);
             head.notice = Some(Notice { realm: realm.clone(), arbiter });
@@ -56,13 +71,10 @@ impl<E: Entity> Port<E> for Door<E> {
         self.hosts[arbiter].do_send(Deliver { call, own: own.is_some() });
     }
 
-    fn deliver_here(&self, call: Box<dyn Job<E>>) {
-        self.deliver(call);
-    }
-
     fn run_here(&self, call: Box<dyn Job<E>>) -> Result<u64, Box<dyn Job<E>>> {
         let Some(host) = here::find::<Host<E>>(self.number) else { return Err(call) };
-        let ours = call.head().is_some_and(|head| self.arbiter(&head.to) == host.arbiter);
+        let is_here = |to: &RefInner<E>| to.realm.far().is_none_or(|far| far.is_here(to.id()));
+        let ours = call.head().is_some_and(|head| self.arbiter(&head.to) == host.arbiter && is_here(&head.to));
         // What this thread sent before by the mailbox is not overtaken.
         if !ours || host.overtakable.get() > 0 || host.shared.is_draining() {
             return Err(call);
@@ -73,7 +85,7 @@ impl<E: Entity> Port<E> for Door<E> {
 }
 
 impl<E: Entity> Letterbox for Door<E> {
-    fn post(&self, post: Post) {
+    fn post(&self, post: Post, may_take: bool) {
         let Some(shared) = self.shared.upgrade() else { return };
         let id = post.addressee();
         let Ok(key) = rmp_serde::from_slice::<E::Key>(&id.key) else {
@@ -84,13 +96,26 @@ impl<E: Entity> Letterbox for Door<E> {
             );
         };
         let to = RawRef::<E>::new(shared, key, None).inner;
-        self.hosts[self.arbiter(&to)].do_send(Posted(to, post));
+        self.hosts[self.arbiter(&to)].do_send(Posted { to, post, may_take });
+    }
+
+    fn ask(&self, arrival: Arrival, may_take: bool) {
+        let Some(shared) = self.shared.upgrade() else {
+            return arrival.fail(CallError::Unavailable { reason: "the silo has stopped".into() });
+        };
+        let Ok(key) = rmp_serde::from_slice::<E::Key>(&arrival.ask.to.key) else {
+            let reason = format!("`{}` has keys of another type here: are caller and silo of one version?", E::KIND);
+            return arrival.fail(CallError::Invalid { reason });
+        };
+        let to = RawRef::<E>::new(shared, key, None).inner;
+        self.hosts[self.arbiter(&to)].do_send(Arrived { to, arrival, may_take });
     }
 }
 
 /// A kind that a silo was asked to host: starts its hosts, one an arbiter, and then its door.
 pub(crate) trait Registration: Send + Sync {
     fn kind(&self) -> &'static str;
+    fn placement(&self) -> Placement;
     /// The Rust type, for errors.
     fn type_name(&self) -> &'static str;
     /// On the arbiter's own thread.
@@ -114,6 +139,10 @@ impl<E: Handlers> Kind<E> {
 impl<E: Handlers> Registration for Kind<E> {
     fn kind(&self) -> &'static str {
         E::KIND
+    }
+
+    fn placement(&self) -> Placement {
+        E::SETTINGS.placement
     }
 
     fn type_name(&self) -> &'static str {

@@ -122,7 +122,7 @@ impl<E: Entity> Host<E> {
         if effects.retry {
             answer.fail(CallError::NotApplied { reason: "the handler asked to be called again later".into() });
         } else {
-            answer.release();
+            self.release(Release::Answer(answer));
         }
     }
 
@@ -398,7 +398,16 @@ impl<E: Entity> Host<E> {
         }
     }
 
+    /// Nothing of it waits for a commit: it leaves while the lease says that nobody else can have the entity, and is held
+    /// otherwise. Looked at now, after the last look at the state.
     pub(crate) fn release(&self, release: Release) {
+        if !self.shared.lease.holds() {
+            return self.held.borrow_mut().push(release);
+        }
+        self.let_go(release);
+    }
+
+    pub(crate) fn let_go(&self, release: Release) {
         match release {
             Release::Answer(answer) => answer.release(),
             Release::Parcel(parcel) => self.post(parcel),

@@ -7,14 +7,17 @@ use std::time::Duration;
 use actix::{Actor, Context as ActorContext, Handler};
 use hashbrown::HashTable;
 use slab::Slab;
+use tracing::Span;
 
 use crate::CallError;
-use crate::entity::{Entity, Handlers, Job, Methods, Named, Realm, RefInner, Tick};
+use crate::entity::{Entity, Handlers, Head, Job, Methods, Named, Notice, Realm, RefInner, Source, Tick, chain_from};
 use crate::messaging::Parcel;
 use crate::silo::activation::{Activation, Mail, Phase, Queued};
-use crate::silo::clock::Pulse;
+use crate::silo::batch::Release;
 use crate::silo::here;
-use crate::silo::shared::{Post, Shared};
+use crate::silo::moving::Moving;
+use crate::silo::shared::{Arrival, Post, Shared};
+use crate::silo::watch::Pulse;
 use crate::telemetry::{Counter, Shard};
 
 /// The activations of one kind on one arbiter. All of a kind's entities that hash to this arbiter live here, each for
@@ -33,6 +36,11 @@ pub(crate) struct Host<E: Entity> {
     pub(crate) idle_ms: Tick,
     /// Calls that this thread sent by the mailbox and that are still in it.
     pub(crate) overtakable: Cell<usize>,
+    /// Answers that wait for the lease.
+    pub(crate) held: RefCell<Vec<Release>>,
+    /// The lives of the silo and of the store that everything in memory is from.
+    pub(crate) lives: Cell<(u64, u64)>,
+    pub(crate) moving: Cell<Moving>,
     /// Calls that ran without a mailbox.
     numbers: Cell<u64>,
 }
@@ -99,6 +107,9 @@ impl<E: Handlers> Host<E> {
             mailbox_calls_max: E::SETTINGS.mailbox.map_or(limits.mailbox_calls_max, |calls| calls as usize),
             idle_ms: E::SETTINGS.idle_ms.unwrap_or(limits.idle.as_millis() as Tick),
             overtakable: Cell::new(0),
+            held: RefCell::default(),
+            moving: Cell::default(),
+            lives: Cell::new((0, shared.store.lives())),
             numbers: Cell::new(shared.random() >> 1),
             shared,
         })
@@ -170,6 +181,55 @@ impl<E: Entity> Host<E> {
         self.pump_with(&activation, Some(Queued::Call(call)));
     }
 
+    /// A call of another process has arrived.
+    fn arrive(self: &Rc<Self>, to: Arc<RefInner<E>>, arrival: Arrival, may_take: bool) {
+        if !may_take && self.catalog.borrow().find(&to).is_none() {
+            let owner = self.shared.courier().and_then(|courier| courier.owner(to.id()));
+            return arrival.go_on(&self.shared, owner);
+        }
+        let decoded = std::str::from_utf8(&arrival.ask.method)
+            .ok()
+            .and_then(|name| self.methods.decode(name, &arrival.ask.arguments));
+        let mut job = match decoded {
+            Some(Ok(job)) => job,
+            Some(Err(reason)) => {
+                let reason = format!("the arguments can't be decoded by this version of `{}`: {reason}", E::KIND);
+                return arrival.fail(CallError::Invalid { reason });
+            }
+            None => {
+                // Perhaps a newer silo's.
+                let method = String::from_utf8_lossy(&arrival.ask.method);
+                let reason = format!("`{}` has no handler `{method}` in this version", E::KIND);
+                return arrival.fail(CallError::Unavailable { reason });
+            }
+        };
+        let source = arrival.source(E::STATE.is_some(), job.info().exclusive);
+        let realm: Arc<dyn Realm> = self.shared.clone();
+        let notice = (source == Source::Notify).then(|| Notice { realm: realm.clone(), arbiter: self.arbiter });
+        if notice.is_some() && !realm.admit(self.arbiter) {
+            return; // best effort; its notice gives the place back
+        }
+        let Arrival { ask, end, deadline } = arrival;
+        let parent = chain_from(&ask, deadline);
+        // The asks of turns have one number wherever they are: cycles are found by it.
+        let call = if parent.is_some() { ask.call } else { self.shared.deadlines.next_number() };
+        if let Some(end) = end {
+            job.answer_far(end);
+        }
+        let (arrived, span) = (self.now(), Span::none());
+        *job.head_mut() = Some(Head { to, source, parent, deadline, call, arrived, searches: 0, span, notice });
+        self.deliver(job);
+    }
+
+    /// Something for an entity that is not in memory here and may not be taken.
+    fn stray(&self, post: Post) {
+        match &post {
+            // Word about what an activation sent or waits for: there is none here.
+            Post::Parcel(Parcel::Acknowledge { .. } | Parcel::Later { .. }) | Post::Probe(_) | Post::Found(_) => {}
+            Post::Parcel(_) => self.shared.post_on(post),
+        }
+    }
+
     /// A call whose caller is on this thread, outside of every host.
     pub(crate) fn run_here(self: &Rc<Self>, mut call: Box<dyn Job<E>>) -> u64 {
         let _inside = here::enter();
@@ -191,9 +251,9 @@ impl<E: Entity> Host<E> {
     /// Another entity's message, or word about one of ours.
     fn receive(self: &Rc<Self>, to: &Arc<RefInner<E>>, parcel: Parcel) {
         match parcel {
-            Parcel::Message { envelope, again } => {
-                if self.shared.is_draining() {
-                    return; // it stays in its sender's outbox
+            Parcel::Message { envelope, again, life } => {
+                if self.shared.is_draining() || life != self.shared.store.generation(&envelope.from) {
+                    return; // it stays in its sender's outbox, if it is there
                 }
                 let Ok(activation) = self.activation(to) else { return self.postpone(&envelope, None) };
                 let mut control = activation.control.borrow_mut();
@@ -307,7 +367,32 @@ impl<E: Entity> Handler<Deliver<E>> for HostActor<E> {
 }
 
 /// A parcel or a probe for one of this host's entities.
-pub(crate) struct Posted<E: Entity>(pub(crate) Arc<RefInner<E>>, pub(crate) Post);
+pub(crate) struct Posted<E: Entity> {
+    pub(crate) to: Arc<RefInner<E>>,
+    pub(crate) post: Post,
+    /// Whether the entity may be brought into memory for it.
+    pub(crate) may_take: bool,
+}
+
+/// A call of another process.
+pub(crate) struct Arrived<E: Entity> {
+    pub(crate) to: Arc<RefInner<E>>,
+    pub(crate) arrival: Arrival,
+    /// Whether the entity may be brought into memory for it.
+    pub(crate) may_take: bool,
+}
+
+impl<E: Entity> actix::Message for Arrived<E> {
+    type Result = ();
+}
+
+impl<E: Entity> Handler<Arrived<E>> for HostActor<E> {
+    type Result = ();
+    fn handle(&mut self, Arrived { to, arrival, may_take }: Arrived<E>, _: &mut Self::Context) {
+        let _inside = here::enter();
+        self.0.arrive(to, arrival, may_take);
+    }
+}
 
 impl<E: Entity> actix::Message for Posted<E> {
     type Result = ();
@@ -315,8 +400,11 @@ impl<E: Entity> actix::Message for Posted<E> {
 
 impl<E: Entity> Handler<Posted<E>> for HostActor<E> {
     type Result = ();
-    fn handle(&mut self, Posted(to, post): Posted<E>, _: &mut Self::Context) {
+    fn handle(&mut self, Posted { to, post, may_take }: Posted<E>, _: &mut Self::Context) {
         let _inside = here::enter();
+        if !may_take && self.0.catalog.borrow().find(&to).is_none() {
+            return self.0.stray(post);
+        }
         match post {
             Post::Parcel(parcel) => self.0.receive(&to, parcel),
             Post::Probe(probe) => self.0.follow(&to, probe),

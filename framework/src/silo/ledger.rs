@@ -131,6 +131,11 @@ impl Ledger {
         self.flight.is_none() && !self.gathering.dirty && !self.trimming && self.mail.trims.is_empty()
     }
 
+    /// Whether there are messages to deliver or reminders to keep.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.mail.outbox.is_empty() || self.mail.reminders.next_due().is_some()
+    }
+
     pub(crate) fn has_flight(&self) -> bool {
         self.flight.is_some()
     }

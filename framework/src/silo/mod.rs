@@ -1,7 +1,7 @@
 //! Where entities live: a process with its arbiters, the activations on them, and the way of a call through a turn to
 //! its commit.
 //!
-//! In reading order: [`builder`] makes a [`process`] of a [`shared`] part, its [`threads`] and a [`clock`]; a [`door`] hands calls
+//! In reading order: [`builder`] makes a [`process`] of a [`shared`] part, its [`threads`] and a [`watch`]; a [`door`] hands calls
 //! to the [`host`] of their kind on their arbiter; the host keeps each [`activation`], [`opening`] claims and loads it,
 //! [`pump`] starts turns ([`here`]: at once, when the caller is on the same arbiter), [`run`] polls them, [`finish`] ends them, [`settle`] makes their effects part of the [`ledger`]'s next commit,
 //! [`commit`] writes it and lets go what it held, [`closing`] ends the activation; [`sweep`] and [`cycle`] look after
@@ -13,7 +13,6 @@ mod activation;
 mod agenda;
 mod batch;
 mod builder;
-mod clock;
 mod closing;
 mod commit;
 mod config;
@@ -21,9 +20,12 @@ mod correspondence;
 mod cycle;
 mod door;
 mod finish;
+mod gateway;
 mod here;
 mod host;
 mod ledger;
+mod moving;
+mod network;
 mod opening;
 mod process;
 mod pump;
@@ -33,6 +35,7 @@ mod shared;
 mod sweep;
 mod threads;
 mod turn;
+mod watch;
 
 pub use builder::SiloBuilder;
 pub use config::Limits;

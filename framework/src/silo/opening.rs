@@ -8,7 +8,7 @@ use crate::silo::activation::{Activation, ClaimLink, Phase};
 use crate::silo::here;
 use crate::silo::host::Host;
 use crate::silo::ledger::Ledger;
-use crate::store::{Claim, Claimed, Record, StoreError};
+use crate::store::{Claim, Claimed, Incarnation, Record, StoreError};
 use crate::telemetry::Counter;
 
 impl<E: Entity> Host<E> {
@@ -26,20 +26,20 @@ impl<E: Entity> Host<E> {
         self.catalog.borrow_mut().insert(&activation);
         self.shard().count(Counter::Activation);
         if phase == Phase::Opening {
-            self.claim(&activation)?;
+            self.claim(&activation, None)?;
         }
         Ok(activation)
     }
 
     /// # Errors
     /// When a store that answers at once did not let it open.
-    fn claim(self: &Rc<Self>, activation: &Rc<Activation<E>>) -> Result<(), CallError> {
+    fn claim(self: &Rc<Self>, activation: &Rc<Activation<E>>, over: Option<Incarnation>) -> Result<(), CallError> {
         let mut claimed = self.shared.store.claim(Claim {
             id: activation.to.id().clone(),
-            owner: self.shared.incarnation,
+            owner: self.shared.incarnation(),
             nonce: self.shared.nonce(),
             now: self.shared.clock.wall_ms(),
-            over: None,
+            over,
         });
         // A store in memory answers at once.
         if let Poll::Ready(answer) = claimed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -62,6 +62,12 @@ impl<E: Entity> Host<E> {
         answer: Result<Claimed, StoreError>,
     ) -> Result<(), CallError> {
         let error = match answer {
+            Ok(Claimed::Granted(record)) if self.is_of_the_past(activation, &record) => {
+                actix_rt::spawn(self.shared.store.release(activation.to.id().clone(), record.fence));
+                CallError::Unavailable {
+                    reason: format!("{} was loaded while the cluster changed", activation.to.id()),
+                }
+            }
             Ok(Claimed::Granted(record)) => {
                 let fence = record.fence;
                 match self.load(activation, *record) {
@@ -81,6 +87,10 @@ impl<E: Entity> Host<E> {
                     }
                 }
             }
+            Ok(Claimed::Taken { owner }) if self.shared.courier().is_some() => {
+                self.look_for_owner(activation, owner);
+                return Ok(()); // it is still opening
+            }
             Ok(Claimed::Taken { owner }) => {
                 CallError::Unavailable { reason: format!("{} is owned by the silo {owner}", activation.to.id()) }
             }
@@ -92,6 +102,42 @@ impl<E: Entity> Host<E> {
         tracing::error!(target: "grange", entity = %activation.to.id(), error = told, "an entity can't be activated");
         self.topple(activation, &error, &error);
         Err(error)
+    }
+
+    /// Whether the silo or the store began a new life while the claim was on its way.
+    fn is_of_the_past(&self, activation: &Activation<E>, record: &Record) -> bool {
+        record.fence.owner != self.shared.incarnation()
+            || record.generation != self.shared.store.generation(activation.to.id())
+    }
+
+    /// Another silo owns the entity. It is alive: who waits here goes there. It is not: its claim is taken over. It is not
+    /// known: it counts as dead only in a table read after it was named as owner.
+    fn look_for_owner(self: &Rc<Self>, activation: &Rc<Activation<E>>, owner: Incarnation) {
+        let (host, activation) = (self.clone(), activation.clone());
+        actix_rt::spawn(async move {
+            let lives = host.shared.lives_somewhere(owner).await;
+            let _inside = here::enter();
+            if activation.control.borrow().phase != Phase::Opening {
+                return;
+            }
+            match lives {
+                Ok(true) => host.route_on(&activation, owner),
+                Ok(false) => {
+                    let id = activation.to.id();
+                    tracing::debug!(target: "grange", entity = %id, %owner, "the claim of a silo that is gone is taken over");
+                    if host.claim(&activation, Some(owner)).is_ok() && activation.control.borrow().phase == Phase::Live
+                    {
+                        host.pump(&activation);
+                    }
+                }
+                Err(error) => {
+                    let reason =
+                        format!("{} is owned by another silo, and who lives isn't known: {error}", activation.to.id());
+                    let error = CallError::Unavailable { reason };
+                    host.topple(&activation, &error, &error);
+                }
+            }
+        });
     }
 
     fn load(&self, activation: &Activation<E>, record: Record) -> Result<(), String> {

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::entity::Realm;
 use crate::messaging::{DeadLetter, Parcel, decode};
 use crate::silo::builder::SiloBuilder;
+use crate::silo::network::Network;
 use crate::silo::shared::{Post, Shared};
 use crate::silo::sweep::SWEEP;
 use crate::store::Stats;
@@ -29,17 +30,18 @@ pub struct Silo {
     _threads: [JoinHandle<()>; 2],
     /// A store that was given is its giver's to close.
     owns_store: bool,
+    pub(crate) network: Option<Network>,
 }
 
 impl fmt::Debug for Silo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Silo({})", self.shared.incarnation)
+        write!(f, "Silo({})", self.shared.incarnation())
     }
 }
 
 impl Silo {
     pub(crate) fn new(shared: Arc<Shared>, system: System, threads: [JoinHandle<()>; 2], owns_store: bool) -> Self {
-        Self { shared, system, _threads: threads, owns_store }
+        Self { shared, system, _threads: threads, owns_store, network: None }
     }
 
     /// Describes a silo.
@@ -67,6 +69,11 @@ impl Silo {
             }
         }
         builder
+    }
+
+    /// Where others reach this silo; `None`: it does not listen.
+    pub fn address(&self) -> Option<&str> {
+        self.network.as_ref().map(|network| network.address.as_str())
     }
 
     pub(crate) fn realm(&self) -> Arc<dyn Realm> {
@@ -117,6 +124,9 @@ impl Silo {
     /// When turns were still at work after the limit for it: they were cut off, and rolled back.
     pub async fn shutdown(mut self) -> Result<()> {
         self.shared.drain();
+        if let Some(network) = &self.network {
+            network.drain().await;
+        }
         let deadline = tokio::time::Instant::now() + self.shared.limits.drain;
         // Two sweeps later: the first may be at work now, the second has seen that the silo drains.
         let sweeps = || self.shared.arbiters.iter().map(|desk| desk.sweeps.load(Ordering::Acquire));
@@ -129,6 +139,9 @@ impl Silo {
         }
         let left = self.activations();
         let drained = has_drained();
+        if let Some(network) = &mut self.network {
+            network.leave().await;
+        }
         let closed = if std::mem::take(&mut self.owns_store) { self.shared.store.close().await } else { Ok(()) };
         self.stop();
         closed?;
@@ -153,6 +166,9 @@ impl Silo {
 
     fn stop(&mut self) {
         self.shared.drain();
+        if let Some(network) = &mut self.network {
+            network.close();
+        }
         self.system.stop();
     }
 }

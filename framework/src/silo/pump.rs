@@ -90,7 +90,7 @@ impl<E: Entity> Host<E> {
         arrived: &mut Option<Queued<E>>,
         place: &mut Place<E>,
     ) -> Next {
-        if control.phase != Phase::Live || control.held || control.broken || control.writer {
+        if control.phase != Phase::Live || control.moving || control.held || control.broken || control.writer {
             return Next::Wait;
         }
         if control.renewed {

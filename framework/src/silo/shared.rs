@@ -4,21 +4,36 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use crate::entity::{Deadlines, Far, Realm, Tick, Waits};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Clock, Tick};
+use crate::cluster::{Courier, HOPS_MAX, Handle, Lease, Route};
+use crate::entity::{Deadlines, Far, FarEnd, Realm, Waits};
 use crate::messaging::Parcel;
-use crate::silo::clock::{Clock, Pulse};
 use crate::silo::config::{Limits, millis};
 use crate::silo::cycle::{Found, Probe};
-use crate::store::{Incarnation, Store};
+use crate::silo::watch::Pulse;
+use crate::store::{Incarnation, Store, StoreError};
 use crate::telemetry::{Counter, Shard};
-use crate::wire::EntityId;
+use crate::wire::{Ask, EntityId, Identity, frames};
 
 /// What everything in a silo shares.
 pub(crate) struct Shared {
-    pub(crate) incarnation: Incarnation,
+    /// Another one after the silo lost its place in the cluster and joined it again.
+    pub(crate) identity: Identity,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) limits: Limits,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
+    /// Whether replies may leave; of a silo with no cluster it always holds.
+    pub(crate) lease: Arc<Lease>,
+    /// There are, or may be, other silos.
+    pub(crate) clustered: bool,
+    /// How often the silo lost its place: everything in memory from before is void.
+    pub(crate) life: AtomicU64,
+    cluster: OnceLock<Arc<Courier>>,
+    far: OnceLock<Arc<dyn Far>>,
+    /// The silo's place in the cluster.
+    place: OnceLock<Handle>,
     pub(crate) deadlines: Deadlines,
     pub(crate) waits: Waits,
     pub(crate) arbiters: Vec<Desk>,
@@ -69,10 +84,22 @@ pub(crate) struct Kinds {
 /// The way to entities whose type the sender does not know.
 pub(crate) trait Letterbox: Send + Sync {
     /// Hands it to the host of its entity.
-    fn post(&self, post: Post);
+    fn post(&self, post: Post, may_take: bool);
+    /// Hands a call of another process to the host of its entity; one that is not in memory is taken there if it may be.
+    fn ask(&self, arrival: Arrival, may_take: bool);
+}
+
+/// A call that came from another process.
+pub(crate) struct Arrival {
+    pub(crate) ask: Ask,
+    /// `None`: a notification.
+    pub(crate) end: Option<Arc<dyn FarEnd>>,
+    /// By this silo's clock.
+    pub(crate) deadline: Tick,
 }
 
 /// What comes for an entity from another one, not from a typed call.
+#[derive(Serialize, Deserialize)]
 pub(crate) enum Post {
     Parcel(Parcel),
     Probe(Probe),
@@ -95,13 +122,21 @@ impl Shared {
         limits: Limits,
         arbiters: usize,
         data: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+        identity: Identity,
+        lease: Arc<Lease>,
+        clustered: bool,
     ) -> Self {
-        let incarnation = Incarnation::new_v4();
-        let (seed, random) = incarnation.as_u64_pair();
+        let (seed, random) = identity.incarnation().as_u64_pair();
         Self {
-            incarnation,
+            identity,
             store,
-            clock: Clock::new(),
+            clock: Arc::new(Clock::new()),
+            lease,
+            clustered,
+            life: AtomicU64::new(0),
+            cluster: OnceLock::new(),
+            far: OnceLock::new(),
+            place: OnceLock::new(),
             deadlines: Deadlines::new(limits.calls_max, random.rotate_left(17)),
             limits,
             waits: Waits::default(),
@@ -116,12 +151,93 @@ impl Shared {
         }
     }
 
+    /// How many entities are in memory, to within a sweep.
+    pub(crate) fn load(&self) -> u64 {
+        self.arbiters.iter().map(|desk| desk.live.load(Ordering::Relaxed) as u64).sum()
+    }
+
+    /// Every arbiter has swept since the question: the first sweep may have been under way.
+    pub(crate) async fn swept_twice(&self) {
+        let sweeps = || self.arbiters.iter().map(|desk| desk.sweeps.load(Ordering::Acquire));
+        let enough: Vec<u64> = sweeps().map(|sweeps| sweeps + 2).collect();
+        while !sweeps().zip(&enough).all(|(sweeps, enough)| sweeps >= *enough) {
+            tokio::time::sleep(crate::silo::sweep::SWEEP).await;
+        }
+    }
+
+    /// From here on there are other silos.
+    pub(crate) fn join(&self, courier: Arc<Courier>, place: Handle) {
+        let _ = self.place.set(place);
+        let _ = self.far.set(courier.clone());
+        let _ = self.cluster.set(courier);
+    }
+
+    pub(crate) fn courier(&self) -> Option<&Arc<Courier>> {
+        self.cluster.get()
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.identity.incarnation()
+    }
+
+    fn letterbox(&self, kind: &str) -> Option<&Arc<dyn Letterbox>> {
+        self.kinds.get().and_then(|kinds| kinds.by_name.get(kind))
+    }
+
     /// Sends it on its way. A kind that nobody hosts keeps its messages at their senders, and is named once in the log.
     pub(crate) fn post(&self, post: Post) {
-        let kind = &post.addressee().kind;
-        if let Some(letterbox) = self.kinds.get().and_then(|kinds| kinds.by_name.get(&**kind)) {
-            return letterbox.post(post);
+        match self.courier().map(|courier| courier.route(post.addressee())) {
+            None | Some(Route::Here) => self.post_here(post, true),
+            Some(route) => self.post_far(route, post, 0),
         }
+    }
+
+    /// It came from another silo.
+    pub(crate) fn arrive(&self, post: Post, hops: u8) {
+        let may_take = self.courier().is_none_or(|courier| courier.may_take(post.addressee(), hops));
+        self.post_here(post, may_take);
+    }
+
+    /// It came here, and the entity is elsewhere.
+    pub(crate) fn post_on(&self, post: Post) {
+        let Some(courier) = self.courier() else { return };
+        match courier.route(post.addressee()) {
+            Route::Here => self.post_here(post, true),
+            route => self.post_far(route, post, HOPS_MAX),
+        }
+    }
+
+    fn post_here(&self, post: Post, may_take: bool) {
+        match self.letterbox(&post.addressee().kind) {
+            Some(letterbox) => letterbox.post(post, may_take),
+            None => self.unhosted(&post.addressee().kind),
+        }
+    }
+
+    fn post_far(&self, route: Route, post: Post, hops: u8) {
+        if let Route::Nowhere { unhosted: true, .. } = &route {
+            self.unhosted(&post.addressee().kind);
+        }
+        let Some(courier) = self.courier() else { return };
+        let Ok(body) = rmp_serde::to_vec_named(&post) else { return };
+        if courier.post(route, frames::POST, hops, body) {
+            return;
+        }
+        // The sender of a message is not to wait for its resend: it starts again after a pause that grows.
+        if let Post::Parcel(Parcel::Message { envelope, .. }) = &post {
+            let (sender, by, sequence) = (envelope.from.clone(), envelope.to.clone(), envelope.sequence);
+            self.post_home(Parcel::Later { sender, by, sequence, after: None });
+        }
+    }
+
+    /// To an entity that is here, or else to nobody.
+    fn post_home(&self, parcel: Parcel) {
+        if let Some(letterbox) = self.letterbox(&parcel.addressee().kind) {
+            letterbox.post(Post::Parcel(parcel), false);
+        }
+    }
+
+    fn unhosted(&self, kind: &Arc<str>) {
         if self.unhosted.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.clone()) {
             tracing::warn!(
                 target: "grange",
@@ -131,8 +247,35 @@ impl Shared {
         }
     }
 
+    /// A call came from another process.
+    pub(crate) fn ask(self: &Arc<Self>, arrival: Arrival, hops: u8) {
+        let may_take = self.courier().is_none_or(|courier| courier.may_take(&arrival.ask.to, hops));
+        match self.letterbox(&arrival.ask.to.kind) {
+            Some(letterbox) => letterbox.ask(arrival, may_take),
+            None => arrival.go_on(self, None),
+        }
+    }
+
+    /// Where an entity was found that is not where its partition is.
+    pub(crate) fn learned_owner(&self, id: &EntityId) -> Option<Incarnation> {
+        self.courier()?.hints.get(id)
+    }
+
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn random_below(&self, bound: u64) -> u64 {
+        self.random() % bound.max(1)
+    }
+
+    /// Whether this silo lives, by a table read after the question.
+    pub(crate) async fn lives_somewhere(&self, silo: Incarnation) -> Result<bool, StoreError> {
+        let Some(place) = self.place.get() else { return Ok(false) };
+        if let Some(status) = place.table().status(silo) {
+            return Ok(status.lives());
+        }
+        Ok(place.reread().await?.status(silo).is_some_and(|status| status.lives()))
     }
 
     pub(crate) fn nonce(&self) -> u128 {
@@ -145,7 +288,7 @@ impl Realm for Shared {
         self.kinds.get()?.by_type.get(&kind).map(|port| &**port)
     }
     fn far(&self) -> Option<&Arc<dyn Far>> {
-        None
+        self.far.get()
     }
     fn seed(&self) -> u64 {
         self.seed
@@ -196,11 +339,7 @@ impl Realm for Shared {
         1 << 62 | drawn(last).unwrap_or(last)
     }
 
-    /// SplitMix64 (Steele, Lea, Flood, 2014): one seed, one sequence.
     fn random(&self) -> u64 {
-        let mut word = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
+        crate::clock::scatter(&self.random)
     }
 }

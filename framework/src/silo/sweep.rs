@@ -31,6 +31,9 @@ impl<E: Entity> Sweep for Host<E> {
     fn sweep(self: Rc<Self>) -> usize {
         let _inside = here::enter();
         let now = self.now();
+        self.let_held_go();
+        self.follow_lives();
+        self.move_away();
         self.ring_alarms(now);
         self.expire_turns(now);
         self.search_cycles(now);
@@ -40,7 +43,7 @@ impl<E: Entity> Sweep for Host<E> {
 }
 
 impl<E: Entity> Host<E> {
-    fn at(&self, place: usize) -> Option<Rc<Activation<E>>> {
+    pub(crate) fn at(&self, place: usize) -> Option<Rc<Activation<E>>> {
         self.catalog.borrow().activations.get(place).cloned()
     }
 

@@ -1,21 +1,24 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::ready;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use crate::store::memory_members::MemoryMembers;
 use crate::store::{
-    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Partitions, Pending, Record, Refusal,
+    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Members, Partitions, Pending, Record, Refusal,
     StateWrite, Stats, Store, StoreError, Trim,
 };
-use crate::wire::{EntityId, PARTITIONS_DEFAULT};
+use crate::wire::{EntityId, Partition};
 
 /// The contract in its shortest form: what a store does, with nothing about how to keep it.
 ///
-/// The data lives as long as the value. Share it in an `Arc` to start a silo again over what an earlier one left.
+/// The data lives as long as the value. Share it in an `Arc` to start a silo again over what an earlier one left, or
+/// among silos that know each other by its table.
 #[derive(Debug)]
 pub struct MemoryStore {
     kept: Mutex<Kept>,
+    members: Arc<MemoryMembers>,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +48,7 @@ struct Entity {
 impl MemoryStore {
     /// An empty store. The generation is random, unless a simulation has to be repeatable.
     pub fn new(generation: u64) -> Self {
-        Self { kept: Mutex::new(Kept { generation, ..Kept::default() }) }
+        Self { kept: Mutex::new(Kept { generation, ..Kept::default() }), members: Arc::new(MemoryMembers::new()) }
     }
 
     /// Takes back all claims of an incarnation that is dead, so that others may claim its entities.
@@ -159,9 +162,9 @@ impl Kept {
         self.entities.get(id).is_some_and(|entity| entity.claim == Some(fence))
     }
 
-    fn due(&self, of: &Partitions, until: u64, limit: usize) -> Vec<Due> {
+    fn due(&self, of: &Partitions, partitions: Partition, until: u64, limit: usize) -> Vec<Due> {
         let due = self.agenda.iter().take_while(|(wake, _)| *wake <= until);
-        let due = due.filter(|(_, id)| of.contains(id.partition(PARTITIONS_DEFAULT))).take(limit);
+        let due = due.filter(|(_, id)| of.contains(id.partition(partitions))).take(limit);
         due.map(|(wake, id)| Due { wake: *wake, id: id.clone() }).collect()
     }
 
@@ -189,7 +192,8 @@ impl Store for MemoryStore {
         self.answer(|kept| kept.holds(&id, fence))
     }
     fn due(&self, of: Partitions, until: u64, limit: usize) -> Pending<Vec<Due>> {
-        self.answer(|kept| kept.due(&of, until, limit))
+        let partitions = self.members.partitions();
+        self.answer(|kept| kept.due(&of, partitions, until, limit))
     }
     fn letters(&self, limit: usize) -> Pending<Vec<(EntityId, u64, Bytes)>> {
         self.answer(|kept| kept.letters(limit))
@@ -199,6 +203,9 @@ impl Store for MemoryStore {
     }
     fn generation(&self, _: &EntityId) -> u64 {
         self.lock().generation
+    }
+    fn members(&self) -> Option<Arc<dyn Members>> {
+        Some(self.members.clone())
     }
     fn close(&self) -> Pending<()> {
         self.answer(|kept| kept.closed = true)

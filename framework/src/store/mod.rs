@@ -11,7 +11,15 @@ mod contract;
 mod embedded;
 mod members;
 mod memory;
+mod memory_members;
+#[cfg(feature = "redis")]
+mod redis;
 
+#[cfg(all(feature = "redis", feature = "testing"))]
+pub use self::redis::Mutant as RedisMutant;
+#[allow(clippy::module_name_repetitions, reason = "they are named far from this room")]
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisOptions, RedisStore};
 #[allow(clippy::module_name_repetitions, reason = "they are named far from this room")]
 pub use contract::{
     Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Partitions, Pending, Record, Refusal,
@@ -23,3 +31,4 @@ pub use embedded::EmbeddedStore;
 #[allow(clippy::module_name_repetitions, reason = "they are named far from this room")]
 pub use members::{Beat, Joined, Member, Members, OVERDUE_MS, Roster, Slice, Status};
 pub use memory::MemoryStore;
+pub(crate) use memory_members::MemoryMembers;

@@ -4,6 +4,7 @@ mod faulty;
 mod turn;
 
 pub mod conformance;
+pub mod wire;
 
 pub use faulty::{Fault, FaultyStore, Seen};
 pub use turn::{Data, Effect, Sent, turn, turn_with};

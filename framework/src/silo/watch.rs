@@ -1,49 +1,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
-
+use crate::clock::BEAT;
 use crate::entity::{MethodInfo, Tick};
 use crate::silo::shared::Shared;
 use crate::telemetry::Counter;
-
-/// How often the coarse clock moves: the error of a deadline.
-pub(crate) const BEAT: Duration = Duration::from_millis(10);
-
-/// A silo's time: a coarse clock that rises, for deadlines; and the wall clock, for what is stored.
-#[derive(Debug)]
-pub(crate) struct Clock {
-    started: Instant,
-    ticks: AtomicU64,
-}
-
-impl Clock {
-    pub(crate) fn new() -> Self {
-        // From 1: 0 means "never".
-        Self { started: Instant::now(), ticks: AtomicU64::new(1) }
-    }
-
-    pub(crate) fn tick(&self) -> Tick {
-        self.ticks.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn advance(&self) -> Tick {
-        let ticks = self.started.elapsed().as_millis() as u64 + 1;
-        self.ticks.fetch_max(ticks, Ordering::Relaxed).max(ticks)
-    }
-
-    #[allow(clippy::disallowed_methods)] // the one place where wall time enters
-    pub(crate) fn wall(&self) -> SystemTime {
-        SystemTime::now()
-    }
-
-    /// The wall clock in ms since the epoch.
-    pub(crate) fn wall_ms(&self) -> u64 {
-        self.wall().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-    }
-}
 
 /// What an arbiter is doing, for the thread that watches: the handler that it polls and since when, in one word.
 #[derive(Debug, Default)]

@@ -1,0 +1,138 @@
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::store::Incarnation;
+use crate::wire::EntityId;
+
+/// Where entities were found that are not where placement says. Only hints: whoever is asked may answer "not I".
+///
+/// Bounded: what was noted or used least recently goes first, by halves.
+#[derive(Debug)]
+pub(crate) struct Hints {
+    shards: [Mutex<Shard>; SHARDS],
+    /// Of one half of one shard.
+    half_max: usize,
+}
+
+const SHARDS: usize = 16;
+
+/// When the young half is full it becomes the old one, and the old one is dropped.
+#[derive(Debug, Default)]
+struct Shard {
+    young: HashMap<EntityId, Incarnation>,
+    old: HashMap<EntityId, Incarnation>,
+}
+
+impl Hints {
+    /// With room for about so many, and never more.
+    pub(crate) fn new(count_max: usize) -> Self {
+        Self { shards: Default::default(), half_max: (count_max / SHARDS / 2).max(1) }
+    }
+
+    /// The silo at which it was found last.
+    pub(crate) fn get(&self, id: &EntityId) -> Option<Incarnation> {
+        let mut shard = self.shard(id)?;
+        if let Some(at) = shard.young.get(id) {
+            return Some(*at);
+        }
+        let (id, at) = shard.old.remove_entry(id)?;
+        shard.note(id, at, self.half_max);
+        Some(at)
+    }
+
+    /// It was found there.
+    pub(crate) fn note(&self, id: EntityId, at: Incarnation) {
+        if let Some(mut shard) = self.shard(&id) {
+            shard.old.remove(&id);
+            shard.note(id, at, self.half_max);
+        }
+    }
+
+    /// It was not found where this said.
+    pub(crate) fn forget(&self, id: &EntityId) {
+        if let Some(mut shard) = self.shard(id) {
+            shard.young.remove(id);
+            shard.old.remove(id);
+        }
+    }
+
+    /// Forgets all that point to silos that don't live: to be called with each new table.
+    pub(crate) fn retain(&self, lives: impl Fn(Incarnation) -> bool) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.young.retain(|_, at| lives(*at));
+            shard.old.retain(|_, at| lives(*at));
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(lock).map(|shard| shard.young.len() + shard.old.len()).sum()
+    }
+
+    fn shard(&self, id: &EntityId) -> Option<MutexGuard<'_, Shard>> {
+        let mut hasher = Xxh3Default::new();
+        hasher.update(id.kind.as_bytes());
+        hasher.update(&id.key);
+        self.shards.get(hasher.digest() as usize % SHARDS).map(lock)
+    }
+}
+
+impl Shard {
+    fn note(&mut self, id: EntityId, at: Incarnation, half_max: usize) {
+        if self.young.len() >= half_max && !self.young.contains_key(&id) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id, at);
+    }
+}
+
+/// Maps of plain values stay usable whatever happened to who held them.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn id(number: u32) -> EntityId {
+        EntityId::new("A", number.to_be_bytes().to_vec())
+    }
+
+    #[test]
+    fn it_is_bounded_and_keeps_what_is_used() {
+        let hints = Hints::new(1_600);
+        hints.note(id(0), Uuid::from_u128(7));
+        for number in 1..100_000 {
+            hints.note(id(number), Uuid::from_u128(1));
+            assert_eq!(hints.get(&id(0)), Some(Uuid::from_u128(7)), "used all the time, forgotten at {number}");
+        }
+        assert!((800..=1_600).contains(&hints.len()), "{}", hints.len());
+        assert_eq!(hints.get(&id(1)), None);
+        assert_eq!(hints.get(&id(99_999)), Some(Uuid::from_u128(1)));
+    }
+
+    #[test]
+    fn the_newest_word_counts() {
+        let hints = Hints::new(100);
+        for at in [1, 2] {
+            hints.note(id(1), Uuid::from_u128(at));
+            assert_eq!(hints.get(&id(1)), Some(Uuid::from_u128(at)));
+        }
+        hints.forget(&id(1));
+        assert_eq!((hints.get(&id(1)), hints.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_points_to_the_dead_vanishes() {
+        let hints = Hints::new(1_000);
+        (0..100).for_each(|number| hints.note(id(number), Uuid::from_u128(u128::from(number % 2))));
+        hints.retain(|silo| silo == Uuid::from_u128(1));
+        assert!((0..100).all(|number| hints.get(&id(number)).is_some() == (number % 2 == 1)));
+    }
+}

@@ -1,0 +1,37 @@
+//! Who is in the cluster, whose what is, and how what goes there gets there.
+//!
+//! `membership` renews this silo's lease, watches the others' and publishes the [`Table`]; `placement` divides the
+//! partitions among those who are active; [`Hints`] remember what was found elsewhere; the [`Courier`] brings calls and
+//! messages to whoever has their entity. The room decides nothing about an entity: placement and hints say where to ask,
+//! the claim in the store says who owns.
+//!
+//! Always true: all ages are told by the store's clock, and no two hosts' clocks are compared; a silo is dead only by a
+//! row in the store, and then for ever; an error of the store says nothing about other silos.
+
+mod courier;
+mod error;
+mod handle;
+mod hints;
+mod lease;
+mod membership;
+mod peer;
+mod placement;
+mod probe;
+mod suspicion;
+mod table;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
+mod trip;
+
+pub(crate) use courier::{Courier, HOPS_MAX, Home, Route, Told};
+pub(crate) use error::ClusterError;
+pub(crate) use handle::{Event, Handle, Loss};
+pub(crate) use hints::Hints;
+pub(crate) use lease::{BootClock, Lease, boot_ms};
+#[cfg(feature = "testing")]
+pub(crate) use membership::Mutant;
+pub(crate) use membership::{LEAVE_MS_MAX, Membership, PROBE_MS_MAX, Settings, Vitals};
+pub(crate) use placement::reslice;
+pub(crate) use probe::{Probe, Probed};
+pub(crate) use suspicion::{Disturbance, Renewal, Suspicions};
+pub(crate) use table::{Table, TableView};

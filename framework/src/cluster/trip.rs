@@ -1,0 +1,23 @@
+use crate::clock::Tick;
+use crate::entity::Errand;
+
+/// An errand on its way: where it went astray, how often it was tried.
+pub(crate) struct Trip {
+    pub(crate) errand: Box<dyn Errand>,
+    /// How often somebody said that the entity is elsewhere.
+    pub(crate) hops: u8,
+    /// How often it had to wait for a way.
+    pub(crate) waits: u32,
+    /// When it goes on, while it waits.
+    pub(crate) resume: Tick,
+    /// When it first found nobody who hosts its kind.
+    pub(crate) unhosted_since: Option<Tick>,
+    /// Why it waits: what its caller hears if that lasts.
+    pub(crate) why: &'static str,
+}
+
+impl Trip {
+    pub(crate) fn new(errand: Box<dyn Errand>) -> Self {
+        Self { errand, hops: 0, waits: 0, resume: 0, unhosted_since: None, why: "" }
+    }
+}

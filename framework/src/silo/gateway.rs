@@ -1,0 +1,302 @@
+//! What other processes send to this silo: calls for its entities, messages, and the way back of answers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+
+use crate::clock::Tick;
+use crate::cluster::{Courier, Table, Told};
+use crate::entity::{Caller, Errand, Far, FarEnd, Realm, Source, lost_reply, unhosted};
+use crate::silo::shared::{Arrival, Post, Shared};
+use crate::store::Incarnation;
+use crate::wire::{Ask, EntityId, Header, Inbound, Link, Manner, Role, SendError, Violation, frames, write_id};
+use crate::{CallError, Never};
+
+/// Unanswered calls of one connection: past it, no more are read from it.
+const UNANSWERED_MAX: usize = 20_000;
+
+/// The gateway of a silo: shared by the connections that others opened.
+pub(crate) struct Gateway {
+    shared: Weak<Shared>,
+    courier: Arc<Courier>,
+    /// They are told who is in the cluster.
+    clients: Mutex<HashMap<u64, Link>>,
+}
+
+impl Gateway {
+    pub(crate) fn new(shared: &Arc<Shared>, courier: Arc<Courier>) -> Arc<Self> {
+        Arc::new(Self { shared: Arc::downgrade(shared), courier, clients: Mutex::default() })
+    }
+
+    /// For a connection that another process opened.
+    pub(crate) fn receive(self: &Arc<Self>, link: &Link) -> Box<dyn Inbound> {
+        if link.peer().role == Role::Client {
+            self.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(link.id(), link.clone());
+            tell(link, &roster_frame(&self.courier.table()));
+        }
+        Box::new(Receiver { gateway: self.clone(), unanswered: Arc::default(), calls: HashMap::new(), swept: 1_000 })
+    }
+
+    /// Tells every client.
+    pub(crate) fn announce(&self, table: &Table) {
+        let frame = roster_frame(table);
+        for link in self.clients.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            tell(link, &frame);
+        }
+    }
+}
+
+fn roster_frame(table: &Table) -> Vec<u8> {
+    // Plain structs of numbers and strings, written to memory.
+    let told = Told { partitions: table.partitions(), roster: table.roster().clone() };
+    rmp_serde::to_vec_named(&told).unwrap_or_default()
+}
+
+fn tell(link: &Link, roster: &[u8]) {
+    let header = Header { kind: frames::ROSTER, flags: 0, hops: 0, correlation: 0, budget_ms: 0 };
+    let _ = link.send(header, |body| body.extend_from_slice(roster));
+}
+
+/// What comes on one connection.
+struct Receiver {
+    gateway: Arc<Gateway>,
+    unanswered: Arc<AtomicUsize>,
+    calls: HashMap<u64, Weak<Asked>>,
+    /// How many calls there may be before those that were answered are swept out.
+    swept: usize,
+}
+
+impl Inbound for Receiver {
+    fn frame(&mut self, link: &Link, header: Header, body: Bytes) -> Result<(), Violation> {
+        let Some(shared) = self.gateway.shared.upgrade() else { return Err(Violation("the silo has stopped".into())) };
+        let malformed = || Violation("a malformed body".into());
+        let is_silo = link.peer().role == Role::Silo;
+        match header.kind {
+            frames::ASK => {
+                let ask = Ask::read(body).map_err(|_| malformed())?;
+                self.ask(&shared, link, header, ask);
+                Ok(())
+            }
+            frames::CANCEL => {
+                if let Some(asked) = self.calls.remove(&header.correlation).and_then(|asked| asked.upgrade()) {
+                    asked.abandoned.store(true, Ordering::Release);
+                }
+                Ok(())
+            }
+            frames::POST if is_silo => {
+                let post: Post = rmp_serde::from_slice(&body).map_err(|_| malformed())?;
+                shared.arrive(post, header.hops.saturating_add(1));
+                Ok(())
+            }
+            frames::LOAD if is_silo => {
+                self.gateway.courier.note_load(link.peer().incarnation, body).map_err(|_| malformed())
+            }
+            // What a newer silo says beside is no harm.
+            _ if is_silo => Ok(()),
+            _ => Err(Violation("a frame that only silos send".into())),
+        }
+    }
+
+    fn may_read(&self, _: &Link) -> bool {
+        self.unanswered.load(Ordering::Acquire) < UNANSWERED_MAX
+    }
+
+    fn closed(&mut self, link: &Link, _: &str) {
+        self.gateway.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&link.id());
+        for asked in self.calls.values().filter_map(Weak::upgrade) {
+            asked.abandoned.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Receiver {
+    fn ask(&mut self, shared: &Arc<Shared>, link: &Link, header: Header, ask: Ask) {
+        let deadline = shared.tick().saturating_add(Tick::from(header.budget_ms));
+        let end = (ask.manner != Manner::Notify).then(|| self.expect(link, header.correlation, ask.manner));
+        if link.peer().role == Role::Silo {
+            return shared.ask(Arrival { ask, end: end.map(|end| end as Arc<dyn FarEnd>), deadline }, header.hops);
+        }
+        let arrival = Arrival { ask, end: end.map(|end| end as Arc<dyn FarEnd>), deadline };
+        self.gateway.courier.carry(Box::new(Passing { shared: shared.clone(), arrival }));
+    }
+
+    fn expect(&mut self, link: &Link, correlation: u64, manner: Manner) -> Arc<Asked> {
+        self.unanswered.fetch_add(1, Ordering::AcqRel);
+        let asked = Arc::new(Asked {
+            link: link.clone(),
+            correlation,
+            exclusive: manner != Manner::Read,
+            over: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            unanswered: self.unanswered.clone(),
+        });
+        if self.calls.len() >= self.swept {
+            self.calls.retain(|_, asked| asked.strong_count() > 0);
+            self.swept = (self.calls.len() * 2).max(1_000);
+        }
+        self.calls.insert(correlation, Arc::downgrade(&asked));
+        asked
+    }
+}
+
+/// The way back to another process's call.
+struct Asked {
+    link: Link,
+    correlation: u64,
+    exclusive: bool,
+    over: AtomicBool,
+    abandoned: AtomicBool,
+    unanswered: Arc<AtomicUsize>,
+}
+
+impl Asked {
+    /// Whether nobody answered before.
+    fn end(&self) -> bool {
+        if self.over.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        if self.unanswered.fetch_sub(1, Ordering::AcqRel) == UNANSWERED_MAX {
+            self.link.resume_reading();
+        }
+        true
+    }
+
+    fn send(&self, kind: u8, body: &[u8]) -> Result<(), SendError> {
+        let header = Header { kind, flags: 0, hops: 0, correlation: self.correlation, budget_ms: 0 };
+        self.link.send(header, |buffer| buffer.extend_from_slice(body))
+    }
+
+    fn send_failure(&self, error: &CallError) {
+        if let Ok(body) = rmp_serde::to_vec_named(error) {
+            let _ = self.send(frames::FAILURE, &body);
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if self.end() {
+            self.send_failure(&CallError::Unknown { reason: "the silo lost track of the call".into() });
+        }
+    }
+}
+
+impl Caller for Asked {
+    fn fail(&self, error: CallError<Never>) {
+        self.answer(Err(error));
+    }
+    fn waits(&self) -> bool {
+        !self.over.load(Ordering::Acquire) && !self.abandoned.load(Ordering::Acquire)
+    }
+}
+
+impl FarEnd for Asked {
+    fn answer(&self, answer: Result<Vec<u8>, CallError>) {
+        if !self.end() {
+            return;
+        }
+        match answer {
+            Ok(outcome) => {
+                if let Err(SendError::TooLarge { size, limit }) = self.send(frames::ANSWER, &outcome) {
+                    let reason = format!("there is an answer, of {size} bytes: a frame has at most {limit}");
+                    self.send_failure(&lost_reply(reason, self.exclusive));
+                }
+            }
+            Err(error) => self.send_failure(&error),
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    fn hint(&self, to: &EntityId, owner: Incarnation) {
+        if self.link.peer().role != Role::Client {
+            return;
+        }
+        let header = Header { kind: frames::HINT, flags: 0, hops: 0, correlation: 0, budget_ms: 0 };
+        let _ = self.link.send(header, |body| {
+            if write_id(to, body).is_ok() {
+                body.extend_from_slice(owner.as_bytes());
+            }
+        });
+    }
+
+    fn turn_away(&self, owner: Option<Incarnation>) -> bool {
+        if self.link.peer().role != Role::Silo {
+            return false;
+        }
+        if self.end() {
+            let _ = self.send(frames::ELSEWHERE, owner.as_ref().map_or(&[], |owner| owner.as_bytes()));
+        }
+        true
+    }
+}
+
+impl Arrival {
+    /// Where it came from, for its turn.
+    pub(crate) fn source(&self, durable: bool, exclusive: bool) -> Source {
+        match self.ask.manner {
+            Manner::Notify => Source::Notify,
+            Manner::Keyed { key, digest } if durable && exclusive => Source::Keyed { key, digest },
+            Manner::Read | Manner::Exclusive | Manner::Keyed { .. } => Source::Ask,
+        }
+    }
+
+    pub(crate) fn fail(self, error: CallError) {
+        if let Some(end) = self.end {
+            end.answer(Err(error));
+        }
+    }
+
+    /// Somebody else has its entity.
+    pub(crate) fn go_on(self, shared: &Arc<Shared>, owner: Option<Incarnation>) {
+        let Some(far) = shared.far() else {
+            let error = unhosted(&self.ask.to.kind);
+            return self.fail(error);
+        };
+        if self.end.as_ref().is_some_and(|end| end.turn_away(owner)) {
+            return;
+        }
+        far.carry(Box::new(Passing { shared: shared.clone(), arrival: self }));
+    }
+}
+
+/// A call on its way through this silo.
+struct Passing {
+    shared: Arc<Shared>,
+    arrival: Arrival,
+}
+
+impl Errand for Passing {
+    fn to(&self) -> &EntityId {
+        &self.arrival.ask.to
+    }
+    fn deadline(&self) -> Tick {
+        self.arrival.deadline
+    }
+    fn is_abandoned(&self) -> bool {
+        self.arrival.end.as_ref().is_some_and(|end| end.is_abandoned())
+    }
+    fn manner(&self) -> Manner {
+        self.arrival.ask.manner
+    }
+    fn ask(&self) -> Result<Ask, CallError> {
+        Ok(self.arrival.ask.clone())
+    }
+    fn deliver_here(self: Box<Self>) {
+        self.shared.ask(self.arrival, 0);
+    }
+    fn outcome(self: Box<Self>, outcome: &[u8]) {
+        let Some(end) = self.arrival.end else { return };
+        end.answer(Ok(outcome.to_vec()));
+        if let Some(owner) = self.shared.learned_owner(&self.arrival.ask.to) {
+            end.hint(&self.arrival.ask.to, owner);
+        }
+    }
+    fn fail(self: Box<Self>, error: CallError) {
+        self.arrival.fail(error);
+    }
+}

@@ -1,0 +1,362 @@
+//! A silo among others: its listener and connections, on a thread of their own; its place in the cluster.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Tick;
+use crate::cluster::{
+    ClusterError, Courier, Event, Handle, Home, Lease, Loss, Membership, Probe, Probed, Settings, boot_ms,
+};
+use crate::entity::{Placement, Realm};
+use crate::silo::gateway::Gateway;
+use crate::silo::shared::Shared;
+use crate::store::{Incarnation, MemoryMembers, Pending, Status, Store};
+use crate::wire::{ConnectError, Header, Identity, Inbound, Link, Listener, Role, Security, Violation, WireLimits};
+use crate::{Error, Result};
+
+/// How long a silo may take to become part of its cluster.
+const JOIN: Duration = Duration::from_secs(20);
+
+/// An arbiter that has not swept for so long is stuck, and so is its silo.
+const STUCK_MS: Tick = 2_000;
+
+/// How often the store is asked whether it began a new life.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a silo is to be among others.
+#[derive(Debug, Clone)]
+pub(crate) struct NetworkSettings {
+    pub(crate) cluster: String,
+    pub(crate) listen: String,
+    pub(crate) advertise: Option<String>,
+    pub(crate) security: Security,
+    pub(crate) weight: u32,
+}
+
+/// The thread of the connections, with a listener that does not listen to anybody yet.
+pub(crate) struct Ground {
+    runtime: Runtime,
+    listener: Listener,
+    address: String,
+    stop: oneshot::Sender<()>,
+}
+
+/// A silo's part in its cluster.
+pub(crate) struct Network {
+    pub(crate) address: String,
+    handle: Handle,
+    courier: Arc<Courier>,
+    stop: Option<oneshot::Sender<()>>,
+    runtime: Runtime,
+}
+
+/// What is decided before the silo's threads are there.
+pub(crate) struct Plan {
+    ground: Ground,
+    membership: Membership,
+    handle: Handle,
+    events: mpsc::Receiver<Event>,
+    identity: Identity,
+    shared: Arc<OnceLock<Weak<Shared>>>,
+}
+
+impl Ground {
+    /// # Errors
+    /// When the address can't be listened on, or is open to strangers.
+    pub(crate) async fn new(settings: &NetworkSettings) -> Result<Self> {
+        let (bound, wait) = oneshot::channel();
+        let (listen, security) = (settings.listen.clone(), settings.security.clone());
+        std::thread::Builder::new()
+            .name("grange-net".into())
+            .spawn(move || {
+                let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(bound.send(Err(error.to_string()))),
+                };
+                runtime.block_on(async {
+                    match Listener::bind(&listen, &security, &WireLimits::default()).await {
+                        Err(error) => drop(bound.send(Err(error.to_string()))),
+                        Ok(listener) => {
+                            let (stop, stopped) = oneshot::channel::<()>();
+                            if bound.send(Ok((listener, Runtime::current(), stop))).is_ok() {
+                                let _ = stopped.await;
+                            }
+                        }
+                    }
+                });
+                // What was queued leaves, if it can.
+                runtime.shutdown_timeout(Duration::from_millis(200));
+            })
+            .map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
+        let bound =
+            wait.await.map_err(|_| Error::Config("the silo's network thread ended; the log has more".into()))?;
+        let (listener, runtime, stop) = bound.map_err(Error::Config)?;
+        let own = listener.address();
+        let address = match &settings.advertise {
+            Some(address) => address.clone(),
+            None if own.ip().is_unspecified() => {
+                return Err(Error::Config(format!(
+                    "nobody reaches a silo at {own}: say at which address others reach it, `.advertise(\"host:{}\")`",
+                    own.port()
+                )));
+            }
+            None => own.to_string(),
+        };
+        Ok(Self { runtime, listener, address, stop })
+    }
+}
+
+impl Plan {
+    pub(crate) async fn new(settings: &NetworkSettings, store: &Arc<dyn Store>, kinds: Vec<String>) -> Result<Self> {
+        let ground = Ground::new(settings).await?;
+        let members = store.members().unwrap_or_else(|| Arc::new(MemoryMembers::new()));
+        let identity_of_probe: Arc<OnceLock<Identity>> = Arc::default();
+        let shared: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let probe = Knock { runtime: ground.runtime.clone(), identity: identity_of_probe.clone() };
+        let renamed = identity_of_probe.clone();
+        let fresh = move || {
+            let incarnation = Incarnation::new_v4();
+            if let Some(identity) = renamed.get() {
+                identity.rejoin(incarnation);
+            }
+            incarnation
+        };
+        let membership = Settings {
+            address: ground.address.clone(),
+            weight: settings.weight,
+            kinds,
+            protocol: *crate::wire::PROTOCOLS.end(),
+            build: concat!("grange ", env!("CARGO_PKG_VERSION")).into(),
+            partitions: members.partitions(),
+            join: JOIN,
+            clock: Arc::new(boot_ms),
+            fresh: Arc::new(fresh),
+            #[cfg(feature = "testing")]
+            mutant: None,
+        };
+        let vitals = vitals(shared.clone());
+        let (membership, handle, events) = Membership::new(membership, members, Arc::new(probe), vitals);
+        let tables = handle.clone();
+        let identity = Identity::new(
+            Role::Silo,
+            handle.incarnation(),
+            settings.cluster.clone(),
+            Some(ground.address.clone()),
+            settings.security.clone(),
+        )
+        .admitting(move |_, incarnation| {
+            // Dead is final.
+            !matches!(tables.table().status(incarnation), Some(Status::Dead | Status::Left))
+        });
+        let _ = identity_of_probe.set(identity.clone());
+        Ok(Self { ground, membership, handle, events, identity, shared })
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.clone()
+    }
+
+    pub(crate) fn lease(&self) -> Arc<Lease> {
+        self.handle.lease().clone()
+    }
+
+    /// Opens the doors and joins the cluster. The silo's kinds are open.
+    pub(crate) async fn join(self, shared: &Arc<Shared>, kinds: Vec<(String, Placement)>) -> Result<Network> {
+        let Self { ground: Ground { runtime, listener, address, stop }, membership, handle, events, identity, .. } =
+            self;
+        let _ = self.shared.set(Arc::downgrade(shared));
+        let random = Arc::downgrade(shared);
+        let courier = Courier::new(
+            shared.clock.clone(),
+            runtime.clone(),
+            identity.clone(),
+            WireLimits::default(),
+            Vec::new(),
+            Box::new(move || random.upgrade().map_or(0, |shared| shared.random())),
+        );
+        let (draining, loaded, suspects) = (Arc::downgrade(shared), Arc::downgrade(shared), handle.clone());
+        courier.settle(Home {
+            kinds: kinds.into_iter().collect(),
+            closed: Box::new(move || draining.upgrade().is_none_or(|shared| shared.is_draining())),
+            load: Box::new(move || loaded.upgrade().map_or(0, |shared| shared.load())),
+            suspect: Box::new(move |silo| suspects.suspect(silo)),
+        });
+        shared.join(courier.clone(), handle.clone());
+        let gateway = Gateway::new(shared, courier.clone());
+        let receiving = gateway.clone();
+        let connections = runtime.clone();
+        runtime.spawn(listener.serve(
+            identity,
+            move |link: &Link| receiving.receive(link),
+            move |running| drop(connections.spawn(running)),
+        ));
+        runtime.spawn(Courier::run(Arc::downgrade(&courier)));
+        runtime.spawn(follow_lives(shared.store.clone(), handle.clone()));
+        runtime.spawn(follow_tables(handle.clone(), courier.clone(), gateway));
+        let (joined, is_in) = oneshot::channel();
+        let thread = membership.spawn().map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
+        runtime.spawn(follow_events(Arc::downgrade(shared), events, joined, thread));
+        let network = Network { address, handle, courier, stop: Some(stop), runtime };
+        match is_in.await {
+            Ok(Ok(())) => Ok(network),
+            Ok(Err(error)) => Err(Error::Config(error.to_string())),
+            Err(_) => Err(Error::Config("the silo's network thread ended; the log has more".into())),
+        }
+    }
+}
+
+/// Whether every arbiter has swept lately: the membership's thread asks.
+fn vitals(shared: Arc<OnceLock<Weak<Shared>>>) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    let seen = std::sync::Mutex::new(Vec::<(u64, u64)>::new());
+    Arc::new(move || {
+        let Some(shared) = shared.get().and_then(Weak::upgrade) else { return true };
+        let now = boot_ms();
+        let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.resize(shared.arbiters.len(), (0, now));
+        shared.arbiters.iter().zip(seen.iter_mut()).all(|(desk, (sweeps, since))| {
+            let now_swept = desk.sweeps.load(Ordering::Acquire);
+            if now_swept != *sweeps {
+                (*sweeps, *since) = (now_swept, now);
+            }
+            now.saturating_sub(*since) < STUCK_MS
+        })
+    })
+}
+
+async fn follow_tables(handle: Handle, courier: Arc<Courier>, gateway: Arc<Gateway>) {
+    let mut tables = handle.tables();
+    drop(handle);
+    loop {
+        let table = tables.borrow_and_update().clone();
+        gateway.announce(&table);
+        courier.learn(table);
+        if tables.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn follow_events(
+    shared: Weak<Shared>,
+    mut events: mpsc::Receiver<Event>,
+    joined: oneshot::Sender<std::result::Result<(), ClusterError>>,
+    thread: std::thread::JoinHandle<std::result::Result<(), ClusterError>>,
+) {
+    let mut joined = Some(joined);
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Active(incarnation) => {
+                tracing::info!(target: "grange", silo = %incarnation, "the silo is part of its cluster");
+                if let Some(joined) = joined.take() {
+                    let _ = joined.send(Ok(()));
+                }
+            }
+            Event::Lost { incarnation, loss, dropped } => {
+                let Some(shared) = shared.upgrade() else { return };
+                let why = match loss {
+                    Loss::Dead => "others declared it dead, or the store lost it",
+                    Loss::Renounced => "the store began a new life",
+                };
+                tracing::warn!(
+                    target: "grange", silo = %incarnation, why,
+                    "the silo lost its place in the cluster: it drops what it has in memory, and joins again"
+                );
+                shared.life.fetch_add(1, Ordering::AcqRel);
+                if let Some(courier) = shared.courier() {
+                    courier.close_links("the silo lost its place in the cluster");
+                }
+                shared.swept_twice().await;
+                let _ = dropped.send(());
+            }
+        }
+    }
+    // The membership is over; its thread ends now.
+    match thread.join() {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => match joined.take() {
+            Some(joined) => drop(joined.send(Err(error))),
+            None => {
+                tracing::error!(target: "grange", %error, "the silo is no longer part of its cluster, and can't be: stop it");
+            }
+        },
+        Err(_) => tracing::error!(target: "grange", "the membership's thread panicked: please report it"),
+    }
+}
+
+/// The store began a new life: what is in memory may be ahead of what it remembers.
+async fn follow_lives(store: Arc<dyn Store>, handle: Handle) {
+    let mut lives = store.lives();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = store.lives();
+        if std::mem::replace(&mut lives, now) != now {
+            handle.renounce(handle.incarnation()).await;
+        }
+    }
+}
+
+impl Network {
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Says to all others that this silo takes nothing new.
+    pub(crate) async fn drain(&self) {
+        self.handle.drain().await;
+    }
+
+    /// Everything was given back.
+    pub(crate) async fn leave(&self) {
+        self.handle.leave().await;
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.courier.close();
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// Looks whether a silo answers, by the way by which calls go.
+struct Knock {
+    runtime: Runtime,
+    identity: Arc<OnceLock<Identity>>,
+}
+
+impl Probe for Knock {
+    fn probe(&self, address: &str) -> Pending<Probed> {
+        let (address, identity) = (address.to_owned(), self.identity.get().cloned());
+        let knocked = self.runtime.spawn(async move {
+            let Some(identity) = identity else { return Probed::Silent };
+            let limits = WireLimits { connect_timeout: Duration::from_millis(400), ..WireLimits::default() };
+            match crate::wire::connect(&address, &identity, &limits, |_| Box::new(Nobody)).await {
+                Ok((link, _running)) => Probed::Answers(link.peer().incarnation),
+                Err(ConnectError::Refused { .. }) => Probed::Refused,
+                Err(ConnectError::Rejected { incarnation: Some(incarnation), .. }) => Probed::Answers(incarnation),
+                Err(error) => {
+                    tracing::debug!(target: "grange", address, %error, "a silo was looked for");
+                    Probed::Silent
+                }
+            }
+        });
+        Box::pin(async move { Ok(knocked.await.unwrap_or(Probed::Silent)) })
+    }
+}
+
+/// A connection on which nothing is said.
+struct Nobody;
+
+impl Inbound for Nobody {
+    fn frame(&mut self, _: &Link, _: Header, _: bytes::Bytes) -> std::result::Result<(), Violation> {
+        Ok(())
+    }
+    fn may_read(&self, _: &Link) -> bool {
+        true
+    }
+    fn closed(&mut self, _: &Link, _: &str) {}
+}

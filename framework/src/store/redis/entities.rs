@@ -1,0 +1,405 @@
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redis::{Cmd, Pipeline, Value, cmd};
+use tokio::task::spawn_local;
+
+use super::faults::{failed, unreadable};
+use super::keys::{self, decode_field, decode_id, decode_value, encode_field, encode_id, encode_value};
+use super::routes::Routes;
+use super::scripts::Script;
+use super::shared::Shared;
+use crate::store::{
+    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Record, Refusal, StateWrite, StoreError, Trim,
+};
+use crate::wire::{EntityId, Partition};
+
+/// A commit is sent again so often when its entry in an index was just removed, or Redis was just emptied.
+const RESENDS_MAX: u32 = 4;
+/// Tombstones deleted by one script: it may not take long.
+const SWEPT_MAX: usize = 500;
+
+/// A call of a script.
+pub(super) fn call(script: &Script, keys: usize) -> Cmd {
+    let mut call = cmd("EVALSHA");
+    call.arg(&script.digest).arg(keys);
+    call
+}
+
+pub(super) fn just(command: Cmd) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    pipeline.add_command(command);
+    pipeline
+}
+
+/// What a script answered: a word, the life of the data, and what follows.
+struct Answer {
+    word: String,
+    life: u64,
+    rest: Vec<Value>,
+}
+
+impl Answer {
+    fn read(value: Value, of: &EntityId) -> Result<Self, StoreError> {
+        let Value::Array(values) = value else { return Err(unreadable(of)) };
+        let mut values = values.into_iter();
+        let word: Option<String> = values.next().and_then(|word| redis::from_redis_value(word).ok());
+        let life = values.next().map_or(Some(0), |life| redis::from_redis_value(life).ok());
+        match (word, life) {
+            (Some(word), Some(life)) => Ok(Self { word, life, rest: values.collect() }),
+            _ => Err(unreadable(of)),
+        }
+    }
+}
+
+/// Reads and writes of entities, on the thread of their connections.
+pub(super) struct Entities {
+    pub(super) routes: Rc<Routes>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Entities {
+    fn partition(&self, id: &EntityId) -> Partition {
+        id.partition(self.routes.setup.partitions)
+    }
+
+    fn entity_key(&self, id: &EntityId) -> Vec<u8> {
+        self.routes.setup.keys.entity(self.partition(id), id)
+    }
+
+    /// Runs a script that looks at the life of the data. If that is gone, Redis was emptied: then there is a new one
+    /// first, and the script, which did nothing, runs again.
+    async fn ask(&self, id: &EntityId, commands: &Pipeline) -> Result<Answer, StoreError> {
+        let partition = self.partition(id);
+        for _ in 0..RESENDS_MAX {
+            let answer = Answer::read(self.routes.run(partition, commands).await?, id)?;
+            if answer.word != "LIFE" {
+                if self.shared.lives.see(partition, answer.life) {
+                    self.shared.lives.end();
+                }
+                return Ok(answer);
+            }
+            let covered = if self.routes.setup.clustered { partition } else { 0 };
+            self.routes.link(partition)?.cover(&[covered]).await?;
+        }
+        Err(failed("Redis forgets what was just written there: is somebody emptying it?"))
+    }
+
+    pub(super) async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+        let setup = &self.routes.setup;
+        let partition = self.partition(&claim.id);
+        let mut command = call(&setup.scripts.claim, 2);
+        command.arg(self.entity_key(&claim.id)).arg(setup.life_key(partition));
+        command.arg(keys::encode_incarnation(claim.owner)).arg(keys::encode_number(claim.nonce)).arg(claim.now);
+        command.arg(claim.over.map(keys::encode_incarnation).unwrap_or_default());
+        let mut answer = self.ask(&claim.id, &just(command)).await?;
+        let found = answer.rest.pop().ok_or_else(|| unreadable(&claim.id))?;
+        let claimed = match answer.word.as_str() {
+            "TAKEN" => Claimed::Taken { owner: read_incarnation(found).ok_or_else(|| unreadable(&claim.id))? },
+            "OK" => {
+                let (record, tombstones) = read_record(found, &claim, answer.life)?;
+                self.sweep_later(&claim.id, tombstones);
+                Claimed::Granted(Box::new(record))
+            }
+            _ => return Err(unreadable(&claim.id)),
+        };
+        self.shared.count(|stats| stats.claims += 1);
+        Ok(claimed)
+    }
+
+    pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let setup = &self.routes.setup;
+        let (partition, id) = (self.partition(&commit.id), encode_id(&commit.id));
+        let lettered = commit.puts.iter().any(|(field, _)| matches!(field, Field::Letter(_)));
+        let mut commands = Pipeline::new();
+        if let Some(wake) = commit.wake {
+            commands.cmd("ZADD").arg(setup.keys.agenda(partition)).arg("LT").arg(keys::score(wake)).arg(&id);
+        }
+        if lettered {
+            commands.cmd("ZADD").arg(setup.keys.letters(partition)).arg(0).arg(&id);
+        }
+        let wake = commit.wake.map(|wake| wake.to_string()).unwrap_or_default();
+        let mut command = call(&setup.scripts.commit, 4);
+        command.arg(self.entity_key(&commit.id)).arg(setup.life_key(partition));
+        command.arg(setup.keys.agenda(partition)).arg(setup.keys.letters(partition));
+        push_fence(&mut command, &commit.fence);
+        let applied = keys::encode_number(commit.commit);
+        command.arg(commit.generation).arg(&applied).arg(commit.version).arg(&wake).arg(id).arg(u8::from(lettered));
+        command.arg(keys::VERSION).arg(commit.version.saturating_add(1)).arg(keys::COMMIT).arg(&applied);
+        command.arg(keys::WAKE).arg(&wake);
+        match &commit.state {
+            StateWrite::Keep => {}
+            StateWrite::Put(state) => drop(command.arg(keys::STATE).arg(encode_value(state))),
+            StateWrite::Delete => drop(command.arg(keys::STATE).arg("")),
+        }
+        for (field, value) in &commit.puts {
+            command.arg(encode_field(field)).arg(encode_value(value));
+        }
+        let removed: Vec<Vec<u8>> = commit.removes.iter().map(encode_field).collect();
+        for name in &removed {
+            command.arg(name).arg("");
+        }
+        commands.add_command(command);
+        for _ in 0..RESENDS_MAX {
+            return Ok(match self.ask(&commit.id, &commands).await?.word.as_str() {
+                "OK" => {
+                    self.shared.count(|stats| {
+                        stats.commits += 1;
+                        stats.bytes += commit.bytes();
+                    });
+                    self.sweep_later(&commit.id, removed);
+                    Committed::Done
+                }
+                "AGAIN" => Committed::Done,
+                "SUPERSEDED" => Committed::Refused(Refusal::Superseded),
+                "GENERATION" => Committed::Refused(Refusal::Generation),
+                "STALE" => Committed::Refused(Refusal::Stale),
+                // Somebody tidied the index between our entry and our commit, which did not run.
+                "HINT" => continue,
+                _ => return Err(unreadable(&commit.id)),
+            });
+        }
+        Err(failed("the entry in the agenda does not stay: is somebody deleting it?"))
+    }
+
+    pub(super) async fn trim(&self, trim: Trim) -> Result<bool, StoreError> {
+        let setup = &self.routes.setup;
+        let (partition, id) = (self.partition(&trim.id), encode_id(&trim.id));
+        let agenda = setup.keys.agenda(partition);
+        let removes: Vec<Vec<u8>> = trim.removes.iter().map(encode_field).collect();
+        let mut swept = self.shared.sweeps.take(&trim.id);
+        swept.retain(|name| !removes.contains(name));
+        let mut commands = Pipeline::new();
+        if let Some(wake) = trim.wake {
+            commands.cmd("ZADD").arg(&agenda).arg("LT").arg(keys::score(wake)).arg(&id);
+        }
+        let mut command = call(&setup.scripts.trim, 3);
+        command.arg(self.entity_key(&trim.id)).arg(setup.life_key(partition)).arg(&agenda);
+        push_fence(&mut command, &trim.fence);
+        command.arg(trim.generation).arg(trim.wake.map(|wake| wake.to_string()).unwrap_or_default()).arg(&id);
+        command.arg(removes.len()).arg(&removes).arg(&swept);
+        commands.add_command(command);
+        for _ in 0..RESENDS_MAX {
+            let answer = self.ask(&trim.id, &commands).await?;
+            match answer.word.as_str() {
+                "OK" => {}
+                "MARKED" => {
+                    swept.extend(removes);
+                    self.sweep_later(&trim.id, swept);
+                }
+                "HINT" => {
+                    let mut hint = call(&setup.scripts.hint, 1);
+                    hint.arg(&agenda).arg(keys::score(trim.wake.unwrap_or_default())).arg(&id);
+                    self.routes.run(partition, &just(hint)).await?;
+                    continue;
+                }
+                "SUPERSEDED" | "GENERATION" => return Ok(false),
+                _ => return Err(unreadable(&trim.id)),
+            }
+            self.shared.count(|stats| stats.trims += 1);
+            return Ok(true);
+        }
+        Err(failed("the entry in the agenda does not stay: is somebody deleting it?"))
+    }
+
+    pub(super) async fn release(&self, id: EntityId, fence: Fence) -> Result<(), StoreError> {
+        let swept = self.shared.sweeps.take(&id);
+        let mut commands = Pipeline::new();
+        if !swept.is_empty() {
+            commands.add_command(self.sweep(&id, &swept));
+        }
+        let mut command = call(&self.routes.setup.scripts.release, 1);
+        command.arg(self.entity_key(&id));
+        push_fence(&mut command, &fence);
+        commands.add_command(command);
+        self.routes.run(self.partition(&id), &commands).await.map(drop)
+    }
+
+    pub(super) async fn verify(&self, id: EntityId, fence: Fence) -> Result<bool, StoreError> {
+        let mut command = cmd("HMGET");
+        command.arg(self.entity_key(&id)).arg(keys::OWNER).arg(keys::NONCE).arg(keys::EPOCH);
+        let value = self.routes.run(self.partition(&id), &just(command)).await?;
+        let found: Vec<Option<String>> = redis::from_redis_value(value).map_err(|_| unreadable(&id))?;
+        let [owner, nonce, epoch] = fence_words(&fence);
+        Ok(found == [Some(owner), Some(nonce), Some(epoch)])
+    }
+
+    /// Deletes tombstones when it is worth a command.
+    fn sweep_later(&self, id: &EntityId, names: Vec<Vec<u8>>) {
+        for (id, names) in self.shared.sweeps.add(id, names) {
+            for some in names.chunks(SWEPT_MAX) {
+                let (routes, partition) = (self.routes.clone(), self.partition(&id));
+                let sweep = just(self.sweep(&id, some));
+                // If it fails, the next claim finds them.
+                spawn_local(async move { drop(routes.run(partition, &sweep).await) });
+            }
+        }
+    }
+
+    fn sweep(&self, id: &EntityId, names: &[Vec<u8>]) -> Cmd {
+        let mut command = call(&self.routes.setup.scripts.sweep, 1);
+        command.arg(self.entity_key(id)).arg(names);
+        command
+    }
+
+    pub(super) async fn due(&self, of: Vec<Partition>, until: u64, limit: usize) -> Result<Vec<Due>, StoreError> {
+        let mut due = Vec::new();
+        if limit == 0 || of.is_empty() {
+            return Ok(due);
+        }
+        for group in self.routes.by_link(&of)? {
+            due.extend(self.due_of_server(&group, until, limit).await?);
+        }
+        due.sort_by(|one, other| (one.wake, &one.id).cmp(&(other.wake, &other.id)));
+        due.truncate(limit);
+        Ok(due)
+    }
+
+    async fn due_of_server(&self, of: &[Partition], until: u64, limit: usize) -> Result<Vec<Due>, StoreError> {
+        let setup = &self.routes.setup;
+        // In a Redis Cluster, a script may only touch one slot.
+        let groups = if setup.clustered { of.chunks(1) } else { of.chunks(of.len().max(1)) };
+        let mut commands = Pipeline::new();
+        for group in groups.clone() {
+            let mut command = call(&setup.scripts.due, group.len());
+            command.arg(group.iter().map(|partition| setup.keys.agenda(*partition)).collect::<Vec<_>>());
+            commands.add_command(command.arg(until).arg(limit).take());
+        }
+        let first = of.first().copied().unwrap_or_default();
+        loop {
+            let (mut due, mut settled) = (Vec::new(), false);
+            let answers = self.routes.run_all(first, &commands).await?;
+            for (answer, group) in answers.into_iter().zip(groups.clone()) {
+                let (found, early): (Vec<Bytes>, Vec<Bytes>) =
+                    redis::from_redis_value(answer).map_err(|_| unreadable(&"the agenda"))?;
+                let place = |place: &Bytes| -> Option<Partition> {
+                    let place: usize = std::str::from_utf8(place).ok()?.parse().ok()?;
+                    group.get(place.checked_sub(1)?).copied()
+                };
+                for entry in found.chunks_exact(3) {
+                    if let [_, wake, id] = entry
+                        && let Some(wake) = std::str::from_utf8(wake).ok().and_then(|wake| wake.parse().ok())
+                        && let Some(id) = decode_id(id)
+                    {
+                        due.push(Due { wake, id });
+                    }
+                }
+                let mut settles = Pipeline::new();
+                for entry in early.chunks_exact(2) {
+                    if let [at, encoded] = entry
+                        && let Some(partition) = place(at)
+                        && let Some(id) = decode_id(encoded)
+                    {
+                        let mut settle = call(&setup.scripts.settle, 2);
+                        settle.arg(setup.keys.agenda(partition)).arg(self.entity_key(&id)).arg(encoded.as_ref());
+                        settles.add_command(settle);
+                    }
+                }
+                if !settles.is_empty() {
+                    settled = true;
+                    self.routes.run_all(first, &settles).await?;
+                }
+            }
+            // Entries that named too early a time may have hidden others: they don't any more.
+            if !settled || due.len() >= limit {
+                return Ok(due);
+            }
+        }
+    }
+
+    pub(super) async fn letters(&self, limit: usize) -> Result<Vec<(EntityId, u64, Bytes)>, StoreError> {
+        let setup = &self.routes.setup;
+        let all: Vec<Partition> = (0..setup.partitions).collect();
+        let mut ids = Vec::new();
+        for group in self.routes.by_link(&all)?.into_iter().filter(|_| limit > 0) {
+            let mut commands = Pipeline::new();
+            for partition in &group {
+                // One more, since an entity of the index may have none.
+                commands.cmd("ZRANGE").arg(setup.keys.letters(*partition)).arg(0).arg(limit);
+            }
+            let first = group.first().copied().unwrap_or_default();
+            for answer in self.routes.run_all(first, &commands).await? {
+                let found: Vec<Bytes> = redis::from_redis_value(answer).map_err(|_| unreadable(&"dead letters"))?;
+                ids.extend(found.iter().filter_map(|id| decode_id(id)));
+            }
+        }
+        ids.sort();
+        let mut letters = Vec::new();
+        for id in ids {
+            if letters.len() >= limit {
+                break;
+            }
+            let found = self.letters_of(&id).await?;
+            if found.is_empty() {
+                let mut unlist = call(&setup.scripts.unlist, 2);
+                unlist.arg(setup.keys.letters(self.partition(&id))).arg(self.entity_key(&id)).arg(encode_id(&id));
+                self.routes.run(self.partition(&id), &just(unlist)).await?;
+            }
+            letters.extend(found.into_iter().map(|(number, content)| (id.clone(), number, content)));
+        }
+        letters.truncate(limit);
+        Ok(letters)
+    }
+
+    async fn letters_of(&self, id: &EntityId) -> Result<BTreeMap<u64, Bytes>, StoreError> {
+        let mut read = cmd("HGETALL");
+        read.arg(self.entity_key(id));
+        let fields = read_fields(self.routes.run(self.partition(id), &just(read)).await?, id)?;
+        let mut letters = BTreeMap::new();
+        for (name, value) in fields {
+            if let Some(Field::Letter(number)) = decode_field(&name)
+                && let Some(content) = decode_value(&value).map_err(|()| unreadable(id))?
+            {
+                letters.insert(number, content);
+            }
+        }
+        Ok(letters)
+    }
+}
+
+fn fence_words(fence: &Fence) -> [String; 3] {
+    [keys::encode_incarnation(fence.owner), keys::encode_number(fence.nonce), fence.epoch.to_string()]
+}
+
+fn push_fence(command: &mut Cmd, fence: &Fence) {
+    for word in fence_words(fence) {
+        command.arg(word);
+    }
+}
+
+fn read_incarnation(value: Value) -> Option<Incarnation> {
+    let text: String = redis::from_redis_value(value).ok()?;
+    Incarnation::try_parse(&text).ok()
+}
+
+fn read_fields(value: Value, id: &EntityId) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    redis::from_redis_value(value).map_err(|_| unreadable(id))
+}
+
+/// The record as a claim finds it, and the names of its tombstones.
+fn read_record(value: Value, claim: &Claim, generation: u64) -> Result<(Record, Vec<Vec<u8>>), StoreError> {
+    let bad = || unreadable(&claim.id);
+    let number = |value: &[u8]| std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
+    let fence = Fence { owner: claim.owner, nonce: claim.nonce, epoch: 0 };
+    let mut record = Record { fence, generation, version: 0, state: None, fields: BTreeMap::new(), wake: None };
+    let mut tombstones = Vec::new();
+    for (name, value) in read_fields(value, &claim.id)? {
+        match name.as_slice() {
+            keys::OWNER | keys::NONCE | keys::COMMIT => {}
+            keys::EPOCH => record.fence.epoch = number(&value).ok_or_else(bad)?,
+            keys::VERSION => record.version = number(&value).ok_or_else(bad)?,
+            keys::WAKE if value.is_empty() => {}
+            keys::WAKE => record.wake = Some(number(&value).ok_or_else(bad)?),
+            keys::STATE => record.state = decode_value(&value).map_err(|()| bad())?,
+            _ => match (decode_field(&name), decode_value(&value).map_err(|()| bad())?) {
+                (Some(field), Some(value)) => drop(record.fields.insert(field, value)),
+                (_, None) => tombstones.push(name),
+                // Of a newer version, which knows what it is for: it stays where it is.
+                (None, Some(_)) => {}
+            },
+        }
+    }
+    Ok((record, tombstones))
+}

@@ -1,0 +1,248 @@
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, Value};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::faults::failed;
+use super::greeting::{Greeting, Watched};
+use super::server::{Driver, Server, away};
+use super::setup::Setup;
+use crate::store::StoreError;
+use crate::wire::Partition;
+
+/// So many calls in a row without an answer, and the connection is given up: it may lead nowhere.
+const TIMEOUTS_MAX: u32 = 2;
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// How often it is looked whether the data still is what it was.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// The connection to one server, made anew whenever it is lost. Nothing is sent twice here.
+pub(super) struct Link {
+    setup: Rc<Setup>,
+    /// Where it may be found: several only if no more than one of them is primary.
+    servers: Vec<Server>,
+    /// The partitions whose lives are looked at before anything else is sent.
+    partitions: RefCell<Vec<Partition>>,
+    state: RefCell<State>,
+    /// How many connections there were.
+    connections: Cell<u64>,
+    /// How many calls in a row had no answer.
+    timeouts: Cell<u32>,
+    lost: Notify,
+}
+
+enum State {
+    /// Why nothing can be sent.
+    Away(StoreError),
+    Up(Open, Driver),
+}
+
+#[derive(Clone)]
+struct Open {
+    connection: MultiplexedConnection,
+    server: Server,
+    /// Which one it is: a call on an earlier one must not end this one.
+    number: u64,
+}
+
+impl Link {
+    pub(super) fn new(setup: Rc<Setup>, servers: Vec<Server>, partitions: Vec<Partition>) -> Rc<Self> {
+        let state = State::Away(failed("Redis is not connected yet"));
+        Rc::new(Self {
+            setup,
+            servers,
+            partitions: RefCell::new(partitions),
+            state: RefCell::new(state),
+            connections: Cell::new(0),
+            timeouts: Cell::new(0),
+            lost: Notify::new(),
+        })
+    }
+
+    /// Connects once.
+    pub(super) async fn connect(&self, server: &Server) -> Result<(), StoreError> {
+        let (mut connection, driver) = self.setup.access.connect(server).await?;
+        let partitions = self.partitions.borrow().clone();
+        let greeting = async {
+            Greeting::read(&mut connection, server).await?.check_primary(server)?;
+            self.setup.load_scripts(&mut connection, server).await?;
+            self.setup.look_at_lives(&mut connection, server, &partitions).await
+        };
+        let greeted = timeout(self.setup.response_timeout.max(Duration::from_secs(1)), greeting).await;
+        greeted.map_err(|_| away(server, &"no answer in time"))??;
+        let number = self.connections.get() + 1;
+        self.connections.set(number);
+        self.timeouts.set(0);
+        *self.state.borrow_mut() = State::Up(Open { connection, server: server.clone(), number }, driver);
+        // Partitions may have come meanwhile, which were not looked at.
+        let added: Vec<Partition> =
+            self.partitions.borrow().iter().filter(|partition| !partitions.contains(partition)).copied().collect();
+        if added.is_empty() { Ok(()) } else { self.cover(&added).await }
+    }
+
+    /// Keeps it connected, for as long as the task is let run.
+    pub(super) async fn keep(self: Rc<Self>) {
+        let mut pause = RETRY_MIN;
+        loop {
+            if self.is_up() {
+                pause = RETRY_MIN;
+                self.watch().await;
+            }
+            for server in &self.servers {
+                match self.connect(server).await {
+                    Ok(()) => {
+                        tracing::info!(%server, "connected to Redis again");
+                        break;
+                    }
+                    Err(why) => *self.state.borrow_mut() = State::Away(why),
+                }
+            }
+            if !self.is_up() {
+                // Not all silos at the same time.
+                sleep(pause.mul_f64(0.5 + jitter() / 2.0)).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+        }
+    }
+
+    /// Until it is lost.
+    async fn watch(&self) {
+        while self.is_up() {
+            if timeout(WATCH, self.until_lost()).await.is_err() {
+                self.look_again().await;
+            }
+        }
+    }
+
+    async fn until_lost(&self) {
+        let mut lost = pin!(self.lost.notified());
+        poll_fn(|context| {
+            let ended = match &mut *self.state.borrow_mut() {
+                State::Up(open, driver) => match Pin::new(&mut driver.ended).poll(context) {
+                    Poll::Ready(_) => Some(open.clone()),
+                    Poll::Pending => None,
+                },
+                State::Away(_) => return Poll::Ready(()),
+            };
+            if let Some(open) = ended {
+                self.lose(&open, away(&open.server, &"the connection was lost"));
+                return Poll::Ready(());
+            }
+            lost.as_mut().poll(context)
+        })
+        .await;
+    }
+
+    /// Whether the data was emptied under the connection: that closes none.
+    async fn look_again(&self) {
+        let Ok(mut open) = self.open() else { return };
+        let partitions: Vec<Partition> = self.partitions.borrow().iter().take(1).copied().collect();
+        let looking = self.setup.look_at_lives(&mut open.connection, &open.server, &partitions);
+        let looked = timeout(self.setup.response_timeout, looking).await;
+        match looked {
+            Ok(Ok(Watched::Moved)) => {
+                let partitions = self.partitions.borrow().clone();
+                if let Err(error) = self.cover(&partitions).await {
+                    self.lose(&open, error);
+                }
+            }
+            Ok(Ok(Watched::Same)) => self.timeouts.set(0),
+            Ok(Err(error)) => self.lose(&open, error),
+            Err(_) => self.timed_out(&open),
+        }
+    }
+
+    /// Looks at the lives of these partitions; from now on, also whenever it connects.
+    pub(super) async fn cover(&self, partitions: &[Partition]) -> Result<(), StoreError> {
+        let missing: Vec<Partition> = {
+            let covered = self.partitions.borrow();
+            partitions.iter().filter(|partition| !covered.contains(partition)).copied().collect()
+        };
+        self.partitions.borrow_mut().extend(missing);
+        let mut open = self.open()?;
+        let looking = self.setup.look_at_lives(&mut open.connection, &open.server, partitions);
+        let looked = timeout(self.setup.response_timeout, looking).await;
+        looked.map_err(|_| away(&open.server, &"no answer in time"))?.map(drop)
+    }
+
+    /// What this server is asked for from now on.
+    pub(super) fn keep_only(&self, partitions: &[Partition]) {
+        *self.partitions.borrow_mut() = partitions.to_vec();
+    }
+
+    /// Sends commands and waits for their answers. An error says that the outcome is unknown, unless they could not
+    /// be sent.
+    pub(super) async fn send(&self, commands: &Pipeline) -> Result<(Vec<Value>, Server), StoreError> {
+        let mut open = self.open()?;
+        let sending = open.connection.send_packed_commands(commands, 0, commands.len());
+        match timeout(self.setup.response_timeout, sending).await {
+            Ok(Ok(values)) => {
+                self.timeouts.set(0);
+                Ok((values, open.server))
+            }
+            Ok(Err(error)) => {
+                let error = away(&open.server, &error);
+                self.lose(&open, error.clone());
+                Err(error)
+            }
+            Err(_) => {
+                self.timed_out(&open);
+                let limit = self.setup.response_timeout;
+                Err(failed(format!("Redis at {} did not answer within {limit:?}; the outcome is unknown", open.server)))
+            }
+        }
+    }
+
+    /// It can't be written to any more: another look is taken at where the primary is.
+    pub(super) fn demoted(&self, why: StoreError) {
+        if let Ok(open) = self.open() {
+            self.lose(&open, why);
+        }
+    }
+
+    /// Lets go of a connection, unless it was let go of before: it is made anew.
+    fn lose(&self, open: &Open, why: StoreError) {
+        let current = matches!(&*self.state.borrow(), State::Up(current, _) if current.number == open.number);
+        if current {
+            tracing::warn!(error = %why, "the connection to Redis is given up");
+            *self.state.borrow_mut() = State::Away(why);
+            self.lost.notify_waiters();
+        }
+    }
+
+    fn timed_out(&self, open: &Open) {
+        self.timeouts.set(self.timeouts.get() + 1);
+        if self.timeouts.get() >= TIMEOUTS_MAX {
+            self.lose(open, away(&open.server, &"it stopped answering"));
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.open().is_ok()
+    }
+
+    fn open(&self) -> Result<Open, StoreError> {
+        match &*self.state.borrow() {
+            State::Up(open, _) => Ok(open.clone()),
+            State::Away(why) => Err(why.clone()),
+        }
+    }
+
+    pub(super) fn first_server(&self) -> Option<&Server> {
+        self.servers.first()
+    }
+}
+
+/// Between 0 and 1.
+fn jitter() -> f64 {
+    Uuid::new_v4().as_u128() as f64 / u128::MAX as f64
+}

@@ -1,0 +1,224 @@
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::time::{Instant, sleep};
+
+use super::auth::{Insecure, Security};
+use super::limits::WireLimits;
+use super::link::{Inbound, Link};
+use super::peer::Identity;
+use super::stats::Cause;
+use super::transport::{self, Running};
+
+/// How long the listener waits after the system would not give it a connection, at first …
+const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+/// … and at most.
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// Addresses whose failures are remembered. A stranger with more of them than this gains a few attempts.
+const FAILURES_REMEMBERED: usize = 1024;
+
+/// Accepts connections at one address.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    limits: WireLimits,
+}
+
+/// Why nothing listens.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BindError {
+    #[error("{0}")]
+    Insecure(#[from] Insecure),
+    #[error("can't listen on {address}: {source}")]
+    Address { address: String, source: io::Error },
+}
+
+impl Listener {
+    /// Listens at `host:port`, if `security` is enough for it.
+    pub(crate) async fn bind(address: &str, security: &Security, limits: &WireLimits) -> Result<Self, BindError> {
+        let wrong = |source| BindError::Address { address: address.to_owned(), source };
+        let resolved: Vec<SocketAddr> = lookup_host(address).await.map_err(wrong)?.collect();
+        resolved.iter().try_for_each(|address| security.check(*address))?;
+        let socket = TcpListener::bind(resolved.as_slice()).await.map_err(wrong)?;
+        let address = socket.local_addr().map_err(wrong)?;
+        Ok(Self { socket, address, limits: limits.clone() })
+    }
+
+    /// Where it listens, with the port that the system chose if it was to choose.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts for ever. Each connection, its handshake included, is one future for `spawn`, which may run it in another
+    /// thread's runtime. Dropping this stops listening, and leaves the connections alone.
+    pub(crate) async fn serve<I>(self, me: Identity, inbound: I, spawn: impl Fn(Running))
+    where
+        I: Fn(&Link) -> Box<dyn Inbound> + Clone + Send + Sync + 'static,
+    {
+        let visitors = Arc::new(Visitors::default());
+        let mut back_off = BACK_OFF_MIN;
+        loop {
+            let (socket, from) = match self.socket.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, most likely. Trying at once would only burn what others need to free some.
+                    me.stats.refuse(Cause::System, &self.address, &error);
+                    sleep(back_off).await;
+                    back_off = (back_off * 2).min(BACK_OFF_MAX);
+                    continue;
+                }
+            };
+            back_off = BACK_OFF_MIN;
+            let visit = match visitors.enter(from.ip().to_canonical(), &self.limits) {
+                Ok(visit) => visit,
+                Err(cause) => {
+                    me.stats.refuse(cause, &from, &"there are too many connections already");
+                    continue;
+                }
+            };
+            let (me, limits, inbound) = (me.clone(), self.limits.clone(), inbound.clone());
+            spawn(async move { receive(socket, from, me, limits, inbound, visit).await }.boxed());
+        }
+    }
+}
+
+async fn receive<I>(socket: TcpStream, from: SocketAddr, me: Identity, limits: WireLimits, inbound: I, mut visit: Visit)
+where
+    I: Fn(&Link) -> Box<dyn Inbound>,
+{
+    // This may be another runtime than the listener's: the socket is to wake this one.
+    let socket = match socket.into_std().and_then(TcpStream::from_std) {
+        Ok(socket) => socket,
+        Err(error) => return me.stats.refuse(Cause::System, &from, &error),
+    };
+    transport::tune(&socket, &limits);
+    if visit.is_penalised(&limits) {
+        sleep(limits.penalty).await;
+    }
+    match transport::accept(socket, &me, &limits, inbound).await {
+        Ok((_, running)) => {
+            visit.is_known();
+            running.await;
+        }
+        Err(error) => {
+            let cause = error.cause();
+            if matches!(cause, Cause::Untrusted | Cause::Tls | Cause::NotGrange) {
+                visit.failed(&limits);
+            }
+            me.stats.refuse(cause, &from, &error);
+        }
+    }
+}
+
+/// Who is connected, by address.
+#[derive(Debug, Default)]
+struct Visitors(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    by_ip: HashMap<IpAddr, OfIp>,
+    failures: HashMap<IpAddr, Failures>,
+}
+
+#[derive(Debug, Default)]
+struct OfIp {
+    connections: usize,
+    shaking_hands: usize,
+}
+
+#[derive(Debug)]
+struct Failures {
+    since: Instant,
+    count: u32,
+}
+
+impl Visitors {
+    fn enter(self: &Arc<Self>, ip: IpAddr, limits: &WireLimits) -> Result<Visit, Cause> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.all >= limits.connections_max {
+            return Err(Cause::Connections);
+        }
+        let of_ip = counts.by_ip.entry(ip).or_default();
+        if of_ip.connections >= limits.connections_per_ip_max || of_ip.shaking_hands >= limits.handshakes_per_ip_max {
+            return Err(Cause::ConnectionsOfIp);
+        }
+        of_ip.connections += 1;
+        of_ip.shaking_hands += 1;
+        counts.all += 1;
+        Ok(Visit { visitors: Arc::clone(self), ip, is_shaking_hands: true })
+    }
+}
+
+/// One connection's place among those that there may be. Dropping it makes room.
+struct Visit {
+    visitors: Arc<Visitors>,
+    ip: IpAddr,
+    is_shaking_hands: bool,
+}
+
+impl Visit {
+    fn with<T>(&self, act: impl FnOnce(&mut Counts) -> T) -> T {
+        act(&mut self.visitors.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The handshake is over.
+    fn is_known(&mut self) {
+        if std::mem::take(&mut self.is_shaking_hands) {
+            self.with(|counts| {
+                if let Some(of_ip) = counts.by_ip.get_mut(&self.ip) {
+                    of_ip.shaking_hands = of_ip.shaking_hands.saturating_sub(1);
+                }
+            });
+        }
+    }
+
+    fn failed(&self, limits: &WireLimits) {
+        let now = Instant::now();
+        self.with(|counts| {
+            if counts.failures.len() >= FAILURES_REMEMBERED && !counts.failures.contains_key(&self.ip) {
+                counts.failures.retain(|_, failures| now.duration_since(failures.since) < limits.penalty_window);
+                if counts.failures.len() >= FAILURES_REMEMBERED {
+                    counts.failures.clear();
+                }
+            }
+            let failures = counts.failures.entry(self.ip).or_insert(Failures { since: now, count: 0 });
+            if now.duration_since(failures.since) >= limits.penalty_window {
+                *failures = Failures { since: now, count: 0 };
+            }
+            failures.count = failures.count.saturating_add(1);
+        });
+    }
+
+    fn is_penalised(&self, limits: &WireLimits) -> bool {
+        let now = Instant::now();
+        self.with(|counts| {
+            counts.failures.get(&self.ip).is_some_and(|failures| {
+                failures.count >= limits.failures_per_ip_max
+                    && now.duration_since(failures.since) < limits.penalty_window
+            })
+        })
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.is_known();
+        self.with(|counts| {
+            counts.all = counts.all.saturating_sub(1);
+            if let Some(of_ip) = counts.by_ip.get_mut(&self.ip) {
+                of_ip.connections = of_ip.connections.saturating_sub(1);
+                if of_ip.connections == 0 {
+                    counts.by_ip.remove(&self.ip);
+                }
+            }
+        });
+    }
+}

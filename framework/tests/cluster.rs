@@ -1,0 +1,203 @@
+//! Several silos in one process, over a store that they share, and clients over TCP: the same in memory and on Redis.
+
+mod behaviour;
+mod redis_server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use behaviour::{eventually, within};
+use grange::prelude::*;
+use grange::store::MemoryStore;
+use redis_server::RedisServer;
+
+#[entity]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: u64,
+    received: Vec<u64>,
+}
+
+#[derive(Debug, thiserror::Error, Serialize, Deserialize, PartialEq)]
+enum AccountError {
+    #[error("insufficient funds")]
+    Insufficient,
+}
+
+#[entity]
+impl Account {
+    async fn balance(&self) -> u64 {
+        self.balance
+    }
+    async fn deposit(&mut self, amount: u64) -> u64 {
+        self.balance += amount;
+        self.balance
+    }
+    async fn withdraw(&mut self, amount: u64) -> Result<u64, AccountError> {
+        self.balance = self.balance.checked_sub(amount).ok_or(AccountError::Insufficient)?;
+        Ok(self.balance)
+    }
+    async fn transfer(&mut self, to: String, amount: u64, turn: &mut Turn<Self>) -> Result<(), AccountError> {
+        self.balance = self.balance.checked_sub(amount).ok_or(AccountError::Insufficient)?;
+        let payee = turn.entity::<Account>(to);
+        turn.send(payee.receive(amount).then(turn.me().on_received(amount)));
+        Ok(())
+    }
+    async fn receive(&mut self, amount: u64) -> u64 {
+        self.balance += amount;
+        self.received.push(amount);
+        self.balance
+    }
+    async fn on_received(&mut self, amount: u64, outcome: Outcome<u64>) {
+        if outcome.is_err() {
+            self.balance += amount;
+        }
+    }
+    async fn received(&self) -> Vec<u64> {
+        self.received.clone()
+    }
+    async fn sum_of(&mut self, others: Vec<String>, turn: &mut Turn<Self>) -> u64 {
+        let mut sum = self.balance;
+        for other in others {
+            sum += turn.entity::<Account>(other).deposit(0).await.unwrap_or(0);
+        }
+        sum
+    }
+}
+
+/// What the silos of a test share.
+enum Ground {
+    Memory(Arc<MemoryStore>),
+    Redis(RedisServer),
+}
+
+impl Ground {
+    async fn silo(&self) -> Silo {
+        let silo = Silo::builder().entity::<Account>().cluster("test").listen("127.0.0.1:0").workers(2);
+        let silo = match self {
+            Self::Memory(store) => silo.store(store.clone()),
+            Self::Redis(server) => silo.redis(format!("redis://127.0.0.1:{}", server.port)),
+        };
+        within("a silo starts", silo.start()).await.unwrap()
+    }
+
+    async fn silos<const N: usize>(&self) -> [Silo; N] {
+        let mut silos = Vec::new();
+        for _ in 0..N {
+            silos.push(self.silo().await);
+        }
+        silos.try_into().unwrap()
+    }
+}
+
+macro_rules! on_memory_and_redis { ($($test:ident)*) => {
+    mod in_memory {
+        use super::*;
+        $(#[tokio::test] async fn $test() {
+            super::$test(Ground::Memory(Arc::new(MemoryStore::new(1)))).await;
+        })*
+    }
+    mod on_redis {
+        use super::*;
+        $(#[tokio::test] async fn $test() {
+            super::$test(Ground::Redis(RedisServer::durable().await)).await;
+        })*
+    }
+} }
+
+on_memory_and_redis! {
+    a_client_calls_an_entity_of_one_silo
+    entities_live_on_three_silos_and_everybody_reaches_them
+    messages_go_from_silo_to_silo_once_and_in_order
+    a_silo_that_leaves_gives_its_entities_to_the_others
+}
+
+async fn client(silos: &[&Silo]) -> Client {
+    let addresses: Vec<&str> = silos.iter().map(|silo| silo.address().unwrap()).collect();
+    within("a client connects", async { Client::connect(addresses).cluster("test").await }).await.unwrap()
+}
+
+async fn a_client_calls_an_entity_of_one_silo(ground: Ground) {
+    let one = ground.silo().await;
+    let client = client(&[&one]).await;
+    let alice = client.entity::<Account>("alice");
+    assert_eq!(alice.deposit(5).await, Ok(5));
+    assert_eq!(alice.withdraw(9).await, Err(CallError::Rejected(AccountError::Insufficient)));
+    assert_eq!(alice.balance().await, Ok(5));
+    let key = Uuid::now_v7();
+    assert_eq!(alice.deposit(1).idempotent(key).await, Ok(6));
+    assert_eq!(alice.deposit(1).idempotent(key).await, Ok(6));
+    one.shutdown().await.unwrap();
+}
+
+async fn entities_live_on_three_silos_and_everybody_reaches_them(ground: Ground) {
+    let silos = ground.silos::<3>().await;
+    let client = client(&[&silos[0]]).await;
+    for number in 0..60_u64 {
+        let account = client.entity::<Account>(format!("{number}"));
+        assert_eq!(within("a deposit", account.deposit(number)).await, Ok(number));
+    }
+    for silo in &silos {
+        let inside = silo.client();
+        for number in 0..60_u64 {
+            let account = inside.entity::<Account>(format!("{number}"));
+            assert_eq!(within("a balance", account.balance()).await, Ok(number));
+        }
+    }
+    // Those that came into memory before all silos had their share move to where they belong.
+    let live = async || {
+        for number in 0..60_u64 {
+            within("a balance", client.entity::<Account>(number.to_string()).balance()).await.unwrap();
+        }
+        silos.iter().map(Silo::activations).collect::<Vec<_>>()
+    };
+    eventually("the entities are spread", live, |live| live.iter().all(|live| *live >= 8)).await;
+    let others: Vec<String> = (0..60).map(|number| number.to_string()).collect();
+    let sum = client.entity::<Account>("sum").sum_of(others);
+    assert_eq!(within("asks between silos", sum).await, Ok((0..60).sum::<u64>()));
+    for silo in silos {
+        within("a shutdown", silo.shutdown()).await.unwrap();
+    }
+}
+
+async fn messages_go_from_silo_to_silo_once_and_in_order(ground: Ground) {
+    let silos = ground.silos::<3>().await;
+    let client = client(&[&silos[1]]).await;
+    let payer = client.entity::<Account>("payer");
+    payer.deposit(1_000_000).await.unwrap();
+    for number in 1..=30_u64 {
+        for payee in 0..6 {
+            within("a transfer", payer.transfer(format!("payee {payee}"), number)).await.unwrap();
+        }
+    }
+    for payee in 0..6 {
+        let payee = client.entity::<Account>(format!("payee {payee}"));
+        let all: Vec<u64> = (1..=30).collect();
+        eventually("every message arrives in order", || payee.received(), |found| found == &Ok(all.clone())).await;
+    }
+    for silo in silos {
+        within("a shutdown", silo.shutdown()).await.unwrap();
+    }
+}
+
+async fn a_silo_that_leaves_gives_its_entities_to_the_others(ground: Ground) {
+    let mut silos = vec![ground.silo().await, ground.silo().await];
+    let client = client(&[&silos[0], &silos[1]]).await;
+    for number in 0..40_u64 {
+        client.entity::<Account>(format!("{number}")).deposit(number).await.unwrap();
+    }
+    silos.push(ground.silo().await);
+    let leaving = silos.remove(0);
+    let going = tokio::spawn(async move { leaving.shutdown().await });
+    for round in 0..20 {
+        for number in 0..40_u64 {
+            let account = client.entity::<Account>(format!("{number}"));
+            let deposit = account.deposit(1).idempotent(Uuid::now_v7()).timeout(Duration::from_secs(5));
+            assert_eq!(within("a deposit", deposit).await, Ok(number + round + 1));
+        }
+    }
+    within("a shutdown", going).await.unwrap().unwrap();
+    for silo in silos {
+        within("a shutdown", silo.shutdown()).await.unwrap();
+    }
+}
