@@ -184,6 +184,9 @@ pub enum Error {
     /// A call failed; the source is its [`CallError`].
     #[error("{0}")]
     Call(Box<dyn std::error::Error + Send + Sync>),
+    /// A client can't connect: the text says why, for each address.
+    #[error("{0}")]
+    Connect(String),
     /// The silo can't start as it is configured: nothing was started.
     #[error("the silo did not start: {0}")]
     Config(String),

@@ -173,7 +173,8 @@ async fn messages_go_from_silo_to_silo_once_and_in_order(ground: Ground) {
     for payee in 0..6 {
         let payee = client.entity::<Account>(format!("payee {payee}"));
         let all: Vec<u64> = (1..=30).collect();
-        eventually("every message arrives in order", || payee.received(), |found| found == &Ok(all.clone())).await;
+        let received = eventually("the messages arrive", || payee.received(), |found| found == &Ok(all.clone())).await;
+        assert_eq!(received, Ok(all.clone()), "each once, in order");
     }
     for silo in silos {
         within("a shutdown", silo.shutdown()).await.unwrap();

@@ -9,7 +9,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("wire", &[]),
     ("store", &["wire"]),
-    ("cluster", &["telemetry", "wire", "store"]),
+    ("cluster", &["telemetry", "wire", "store", "entity"]),
     ("messaging", &["wire"]),
     ("entity", &["wire"]),
     ("silo", &["telemetry", "wire", "store", "cluster", "messaging", "entity"]),

@@ -1,23 +1,67 @@
-//! The embedded store does what the memory store does, whatever it is asked in whatever order.
+//! Every store does what the memory store does, whatever it is asked in whatever order.
 
+mod redis_server;
 mod store_common;
 
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use grange::store::{
-    Claim, Claimed, Commit, EmbeddedStore, Field, MemoryStore, Partitions, Pending, Record, StateWrite, Store, Trim,
+    Claim, Claimed, Commit, EmbeddedStore, Field, MemoryStore, Partitions, Pending, Record, RedisOptions, RedisStore,
+    StateWrite, Store, Trim,
 };
 use proptest::prelude::*;
+use redis_server::RedisServer;
 use store_common::id;
 use store_common::steps::{Change, ENTITIES, Step, field, steps};
 use uuid::Uuid;
 
+/// The store that is tried out.
+enum Subject {
+    Embedded { directory: tempfile::TempDir, store: EmbeddedStore },
+    Redis { server: Arc<RedisServer>, cluster: Uuid, store: RedisStore },
+}
+
+impl Subject {
+    fn embedded() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(directory.path()).unwrap();
+        Self::Embedded { directory, store }
+    }
+
+    async fn redis(server: Arc<RedisServer>) -> Self {
+        let cluster = Uuid::new_v4();
+        let store = RedisStore::connect(Self::options(&server, cluster)).await.unwrap();
+        Self::Redis { server, cluster, store }
+    }
+
+    fn options(server: &RedisServer, cluster: Uuid) -> RedisOptions {
+        RedisOptions::new(server.url()).cluster(cluster.to_string()).partitions(2)
+    }
+
+    fn store(&self) -> &dyn Store {
+        match self {
+            Self::Embedded { store, .. } => store,
+            Self::Redis { store, .. } => store,
+        }
+    }
+
+    async fn reopen(&mut self) {
+        self.store().close().await.unwrap();
+        match self {
+            Self::Embedded { directory, store } => *store = EmbeddedStore::open(directory.path()).unwrap(),
+            Self::Redis { server, cluster, store } => {
+                *store = RedisStore::connect(Self::options(server, *cluster)).await.unwrap();
+            }
+        }
+    }
+}
+
 /// Both stores, and what a silo would know.
 struct Pair {
-    directory: tempfile::TempDir,
-    embedded: EmbeddedStore,
+    subject: Subject,
     model: MemoryStore,
     now: u64,
     /// Per entity, the last two claims that were granted: the older one and the current one.
@@ -28,19 +72,17 @@ struct Pair {
 }
 
 impl Pair {
-    async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let embedded = EmbeddedStore::open(directory.path()).unwrap();
-        let generation = store_common::claim(&embedded, &id("generation"), 1).await.generation;
+    async fn new(subject: Subject) -> Self {
+        let generation = store_common::claim(subject.store(), &id("generation"), 1).await.generation;
         let records = (0..ENTITIES).map(|_| [None, None]).collect();
         let (model, sent) = (MemoryStore::new(generation), vec![None; ENTITIES]);
-        Self { directory, embedded, model, now: 1, records, sent, waiting: Vec::new() }
+        Self { subject, model, now: 1, records, sent, waiting: Vec::new() }
     }
 
     async fn take(&mut self, step: Step) {
         let text = format!("{step:?}");
         match step {
-            Step::Claim { entity, owner } => self.claim(entity, owner).await,
+            Step::Claim { entity, owner, over } => self.claim(entity, owner, over).await,
             Step::Commit(change) => {
                 if let Some(commit) = self.commit(&change) {
                     self.sent[change.entity] = Some(commit.clone());
@@ -78,30 +120,34 @@ impl Pair {
                 let all = |store: &dyn Store| store.due(Partitions::All, until, ENTITIES);
                 self.both(text, all);
                 self.settle().await;
-                assert!(self.embedded.due(Partitions::All, until, limit).await.unwrap().len() <= limit);
+                assert!(self.subject.store().due(Partitions::All, until, limit).await.unwrap().len() <= limit);
             }
             Step::Letters { limit } => {
                 self.settle().await;
                 self.both(text, |store| store.letters(limit.saturating_mul(100)));
             }
             Step::Fail => self.fail().await,
-            Step::Flush => self.embedded.flush().await.unwrap(),
+            Step::Flush => match &self.subject {
+                Subject::Embedded { store, .. } => store.flush().await.unwrap(),
+                Subject::Redis { server, .. } => server.command(&["SCRIPT", "FLUSH"]),
+            },
             Step::Reopen => {
                 self.settle().await;
-                self.embedded.close().await.unwrap();
-                self.embedded = EmbeddedStore::open(self.directory.path()).unwrap();
-                self.forget_all();
+                self.subject.reopen().await;
+                if matches!(self.subject, Subject::Embedded { .. }) {
+                    self.forget_all();
+                }
             }
         }
     }
 
-    async fn claim(&mut self, entity: usize, owner: u128) {
+    async fn claim(&mut self, entity: usize, owner: u128, over: Option<u128>) {
         self.now += 1;
         let (owner, nonce) = (Uuid::from_u128(owner), Uuid::new_v4().as_u128());
-        let claim = Claim { id: id(&entity.to_string()), owner, nonce, now: self.now, over: None };
-        let (embedded, model) = (self.embedded.claim(claim.clone()), self.model.claim(claim));
+        let claim = Claim { id: id(&entity.to_string()), owner, nonce, now: self.now, over: over.map(Uuid::from_u128) };
+        let (subject, model) = (self.subject.store().claim(claim.clone()), self.model.claim(claim));
         self.settle().await;
-        match (embedded.await.unwrap(), model.await.unwrap()) {
+        match (subject.await.unwrap(), model.await.unwrap()) {
             (Claimed::Granted(read), Claimed::Granted(expected)) => {
                 assert_eq!(read, expected);
                 self.records[entity].rotate_left(1);
@@ -138,9 +184,9 @@ impl Pair {
 
     /// Asks both, and compares the answers later.
     fn both<T: Debug + 'static>(&mut self, step: String, ask: impl Fn(&dyn Store) -> Pending<T>) {
-        let (embedded, model) = (ask(&self.embedded), ask(&self.model));
+        let (subject, model) = (ask(self.subject.store()), ask(&self.model));
         self.waiting.push(Box::pin(async move {
-            assert_eq!(format!("{:?}", embedded.await), format!("{:?}", model.await), "{step}");
+            assert_eq!(format!("{:?}", subject.await), format!("{:?}", model.await), "{step}");
         }));
     }
 
@@ -150,24 +196,28 @@ impl Pair {
         }
     }
 
+    /// Redis forgets nobody: there, whoever claims says who is dead.
     async fn forget(&mut self, owner: u128) {
         self.settle().await;
-        self.embedded.forget(Uuid::from_u128(owner));
-        self.model.forget(Uuid::from_u128(owner));
+        if let Subject::Embedded { store, .. } = &self.subject {
+            store.forget(Uuid::from_u128(owner));
+            self.model.forget(Uuid::from_u128(owner));
+        }
     }
 
     fn forget_all(&mut self) {
-        (1..3).for_each(|owner| self.model.forget(Uuid::from_u128(owner)));
+        (1..4).for_each(|owner| self.model.forget(Uuid::from_u128(owner)));
     }
 
     /// A write that happens and is reported as failed: the store goes on with the next claim, as if reopened.
     async fn fail(&mut self) {
         self.settle().await;
+        let Subject::Embedded { store, .. } = &self.subject else { return };
         let spoiler = id("spoiler");
-        let record = store_common::claim(&self.embedded, &spoiler, self.now).await;
-        self.embedded.fail_next_write();
-        assert!(self.embedded.commit(store_common::commit(&record, &spoiler, "")).await.is_err());
-        store_common::claim(&self.embedded, &id("generation"), self.now).await;
+        let record = store_common::claim(store, &spoiler, self.now).await;
+        store.fail_next_write();
+        assert!(store.commit(store_common::commit(&record, &spoiler, "")).await.is_err());
+        store_common::claim(store, &id("generation"), self.now).await;
         self.forget_all();
     }
 }
@@ -176,18 +226,31 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn both_stores_answer_alike(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut pair = Pair::new().await;
-            for step in steps {
-                pair.take(step).await;
-            }
-            pair.settle().await;
-            for entity in 0..ENTITIES {
-                pair.forget(1).await;
-                pair.claim(entity, 2).await;
-            }
-        });
+    fn the_embedded_store_answers_as_the_memory_store_does(steps in steps()) {
+        runtime().block_on(answer_alike(Subject::embedded(), steps));
+    }
+
+    #[test]
+    fn redis_answers_as_the_memory_store_does(steps in steps()) {
+        thread_local!(static SERVER: Arc<RedisServer> = Arc::new(runtime().block_on(RedisServer::start(&[]))));
+        let server = SERVER.with(Arc::clone);
+        runtime().block_on(async { answer_alike(Subject::redis(server).await, steps).await });
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+async fn answer_alike(subject: Subject, steps: Vec<Step>) {
+    let mut pair = Pair::new(subject).await;
+    for step in steps {
+        pair.take(step).await;
+    }
+    pair.settle().await;
+    for entity in 0..ENTITIES {
+        for over in 1..4 {
+            pair.claim(entity, 4, Some(over)).await;
+        }
     }
 }

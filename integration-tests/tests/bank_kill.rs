@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bank_common::process::{LIMIT, end_or_kill, program, run, start};
-use bank_common::random::{Random, number, seed};
 use bank_common::verify::{Recording, verify};
+use integration_tests::random::{Random, number, seed};
 use tokio::time::Instant;
 
 const KILLS: u64 = 15;

@@ -5,8 +5,8 @@ mod bank_common;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use bank_common::random::Random;
 use bank_common::verify::{Recording, verify};
+use integration_tests::random::Random;
 
 /// What a bank that works through the file from top to bottom leaves.
 struct Bank {

@@ -1,13 +1,23 @@
 //! The project's own commands: `cargo xtask help`.
 
+mod machine;
+mod step;
+
 use std::env;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
+
+use step::Step;
 
 const HELP: &str = "\
 cargo xtask test [--long]   everything the tests need, then all tests and documentation examples
+cargo xtask chaos [--seconds N] [--seed S] [--silos N]
+                            kills silos under load, and verifies from outside that no promise was broken
 cargo xtask help            this
 
---long: also what takes long; 100 kills of the bank, the programs with optimizations.
+--long: also what takes long; 100 kills of the bank and 50 of silos, the programs with optimizations.
+
+Tests run real Redis servers: `redis-server` has to be on the PATH. Where it isn't, and this is root on a Debian or
+Ubuntu, it is installed.
 
 GRANGE_SEED=N repeats the random choices of a run; tests print theirs.";
 
@@ -17,6 +27,7 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["test"] => test(false),
         ["test", "--long"] => test(true),
+        ["chaos", ref options @ ..] => chaos(options),
         ["help" | "--help" | "-h"] => {
             eprintln!("{HELP}");
             return ExitCode::SUCCESS;
@@ -39,39 +50,28 @@ fn main() -> ExitCode {
 }
 
 fn test(long: bool) -> Result<(), String> {
+    machine::prepare()?;
     let mut steps = vec![
-        Step { variable: None, arguments: "build --package samples --bins" },
+        Step::of("cargo build --package samples --bins"),
         // Documentation examples, too. One failure does not hide the next.
-        Step { variable: None, arguments: "test --workspace --all-features --no-fail-fast" },
+        Step::of("cargo test --workspace --all-features --no-fail-fast"),
     ];
     if long {
-        let arguments = "test --release --package integration-tests --test bank_kill -- --nocapture";
-        steps.push(Step { variable: Some(("GRANGE_KILLS", "100")), arguments });
+        steps.push(
+            Step::of("cargo test --release --package integration-tests --test bank_kill -- --nocapture")
+                .with("GRANGE_KILLS", "100"),
+        );
+        let silos = "cargo test --release --package integration-tests --features cluster \
+                     --test kills --test failover -- --nocapture";
+        steps.push(Step::of(silos).with("GRANGE_LONG", "1"));
     }
     let failed: Vec<String> = steps.iter().filter_map(|step| step.run().err()).collect();
     if failed.is_empty() { Ok(()) } else { Err(format!("failed:\n  {}", failed.join("\n  "))) }
 }
 
-/// One cargo command, shown before it runs.
-struct Step {
-    variable: Option<(&'static str, &'static str)>,
-    arguments: &'static str,
-}
-
-impl Step {
-    fn run(&self) -> Result<(), String> {
-        let mut shown = format!("cargo {}", self.arguments);
-        let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-        command.args(self.arguments.split(' '));
-        if let Some((name, value)) = self.variable {
-            shown = format!("{name}={value} {shown}");
-            command.env(name, value);
-        }
-        eprintln!("xtask: {shown}");
-        match command.status() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(format!("{shown}: {status}")),
-            Err(error) => Err(format!("{shown}: {error}")),
-        }
-    }
+fn chaos(options: &[&str]) -> Result<(), String> {
+    machine::prepare()?;
+    // All of the programs: it starts the silo's.
+    Step::of("cargo build --quiet --package integration-tests --features cluster --bins").run()?;
+    Step::of("cargo run --quiet --package integration-tests --features cluster --bin chaos --").and(options).run()
 }

@@ -38,6 +38,9 @@ pub struct Call<E: Entity, T, X = Never> {
 type BoxedRequest<E, T, X> = Box<dyn Request<E, T, X>>;
 type Rebuild<E, T, X> = fn(&[u8]) -> Result<BoxedRequest<E, T, X>, rmp_serde::decode::Error>;
 
+/// A call that kills the process it runs in must not walk through all of them.
+const LOST_MAX: u32 = 2;
+
 /// A call behind the gate of the turn that makes it.
 type Held<E> = (Arc<Gate>, Mutex<Box<dyn Job<E>>>);
 
@@ -59,6 +62,8 @@ struct Again {
     source: Source,
     arguments: Vec<u8>,
     failures: u32,
+    /// How often it was lost where it may have been running.
+    lost: u32,
     pause: Option<(Arc<Alarm>, Ticket)>,
 }
 
@@ -269,7 +274,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
         hasher.update(&[0]);
         hasher.update(&arguments);
         let source = if exclusive { Source::Keyed { key, digest: hasher.digest() } } else { Source::Ask };
-        Ok(Some(Box::new(Again { source, arguments, failures: 0, pause: None })))
+        Ok(Some(Box::new(Again { source, arguments, failures: 0, lost: 0, pause: None })))
     }
 
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<T, CallError<X>>> {
@@ -322,7 +327,8 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
         // Full jitter below a ceiling that doubles (Brooker, "Exponential Backoff And Jitter").
         let ceiling = 20_u64 << again.failures.min(6);
         let resume = realm.tick() + 1 + realm.random() % ceiling;
-        if !error.is_retryable() || resume >= asked.deadline {
+        again.lost += u32::from(matches!(error, CallError::Unknown { .. }));
+        if !error.is_retryable() || again.lost > LOST_MAX || resume >= asked.deadline {
             return false;
         }
         again.failures += 1;

@@ -107,14 +107,14 @@ impl Connect {
 
     async fn connect(self) -> Result<Client> {
         if let Some(fault) = self.fault {
-            return Err(Error::Config(fault));
+            return Err(Error::Connect(fault));
         }
         if self.gateways.is_empty() {
-            return Err(Error::Config("a client needs the address of at least one silo, `host:port`".into()));
+            return Err(Error::Connect("a client needs the address of at least one silo, `host:port`".into()));
         }
         let (ready, connected) = oneshot::channel();
         let spawned = std::thread::Builder::new().name("grange-client".into()).spawn(move || run(self, ready));
-        spawned.map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
+        spawned.map_err(|error| Error::Connect(format!("no thread can be started: {error}")))?;
         let stopped = |_| Error::Stopped("the client's thread ended while it connected; the log has more".into());
         Ok(Client::new(connected.await.map_err(stopped)??))
     }
@@ -133,7 +133,7 @@ fn run(settings: Connect, ready: oneshot::Sender<Result<Arc<dyn Realm>>>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _ = ready.send(Err(Error::Config(format!("no runtime can be started: {error}"))));
+            let _ = ready.send(Err(Error::Connect(format!("no runtime can be started: {error}"))));
             return;
         }
     };
@@ -151,7 +151,7 @@ fn run(settings: Connect, ready: oneshot::Sender<Result<Arc<dyn Realm>>>) {
         let entered = tokio::time::timeout(settings.timeout, courier.enter()).await;
         let refused = || {
             let told = courier.refusals();
-            Error::Config(format!("the client could not connect to the cluster `{}`: {told}", settings.cluster))
+            Error::Connect(format!("the client could not connect to the cluster `{}`: {told}", settings.cluster))
         };
         let connected = if entered.is_ok_and(|entered| entered) { Ok(realm.clone() as _) } else { Err(refused()) };
         let failed = connected.is_err();

@@ -254,6 +254,14 @@ impl Courier {
         }
     }
 
+    /// An entity speaks from there.
+    pub(crate) fn heard_from(&self, id: &EntityId, silo: Incarnation) {
+        match self.table().candidate(id) {
+            Some(placed) if placed.incarnation == silo => self.hints.forget(id),
+            _ => self.hints.note(id.clone(), silo),
+        }
+    }
+
     /// The owner, for whoever asked here in vain.
     pub(crate) fn owner(&self, id: &EntityId) -> Option<Incarnation> {
         match self.route(id) {

@@ -41,8 +41,11 @@ pub(crate) enum ClusterError {
         wanted: Partition,
     },
     /// The store did not answer, or refused.
-    #[error("this silo can't join its cluster: {0}")]
+    #[error("the table of silos can't be read or written: {0}")]
     Store(#[from] StoreError),
+    /// One of its own threads does nothing.
+    #[error("an arbiter of this silo is stuck: the lease is renewed when it goes on")]
+    Stuck,
     /// It was told to leave before it was in.
     #[error("this silo was stopped before it had joined its cluster")]
     Stopped,

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::cluster::{Lease, Probed, Table, TableView};
+use crate::cluster::{Lease, Probed, Table};
 use crate::store::{Incarnation, StoreError};
 
 /// A silo's place in its cluster, as the rest of the silo sees it. When the last one is dropped, the membership ends
@@ -63,11 +63,6 @@ impl Handle {
         self.table.borrow().clone()
     }
 
-    /// A reader for a place that asks often: one an arbiter, say.
-    pub(crate) fn view(&self) -> TableView {
-        TableView::new(self.table.clone())
-    }
-
     /// To wait for changes of the table.
     pub(crate) fn tables(&self) -> watch::Receiver<Arc<Table>> {
         self.table.clone()
@@ -107,7 +102,7 @@ impl Handle {
     }
 
     /// Says that everything was given back, and ends the membership; returns when that is done, or was tried for
-    /// [`LEAVE_MS_MAX`](crate::cluster::LEAVE_MS_MAX).
+    /// `LEAVE_MS_MAX`.
     pub(crate) async fn leave(&self) {
         let _ = self.inbox.send(Notice::Leave).await;
         self.inbox.closed().await;

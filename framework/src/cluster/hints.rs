@@ -68,6 +68,7 @@ impl Hints {
     }
 
     /// How many there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(lock).map(|shard| shard.young.len() + shard.old.len()).sum()
     }

@@ -17,6 +17,7 @@ mod membership;
 mod peer;
 mod placement;
 mod probe;
+mod settings;
 mod suspicion;
 mod table;
 #[cfg(all(test, feature = "testing"))]
@@ -28,10 +29,11 @@ pub(crate) use error::ClusterError;
 pub(crate) use handle::{Event, Handle, Loss};
 pub(crate) use hints::Hints;
 pub(crate) use lease::{BootClock, Lease, boot_ms};
-#[cfg(feature = "testing")]
-pub(crate) use membership::Mutant;
-pub(crate) use membership::{LEAVE_MS_MAX, Membership, PROBE_MS_MAX, Settings, Vitals};
+pub(crate) use membership::Membership;
 pub(crate) use placement::reslice;
 pub(crate) use probe::{Probe, Probed};
+#[cfg(feature = "testing")]
+pub(crate) use settings::Mutant;
+pub(crate) use settings::{Settings, Vitals};
 pub(crate) use suspicion::{Disturbance, Renewal, Suspicions};
-pub(crate) use table::{Table, TableView};
+pub(crate) use table::Table;

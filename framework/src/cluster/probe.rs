@@ -18,6 +18,6 @@ pub(crate) enum Probed {
 ///
 /// [`Handle::incarnation`]: crate::cluster::Handle::incarnation
 pub(crate) trait Probe: Send + Sync + 'static {
-    /// One look. It is given [`PROBE_MS_MAX`](crate::cluster::PROBE_MS_MAX), then dropped.
+    /// One look. It is given `PROBE_MS_MAX`, then dropped.
     fn probe(&self, address: &str) -> Pending<Probed>;
 }

@@ -162,7 +162,7 @@ impl Suspicions {
     }
 
     /// Whose addresses are to be looked at now: each will be answered with [`probed`](Self::probed).
-    pub(crate) fn to_probe(&mut self, table: &Table) -> Vec<(Incarnation, String)> {
+    pub(crate) fn choose_probes(&mut self, table: &Table) -> Vec<(Incarnation, String)> {
         let room = PROBES_MAX.saturating_sub(self.suspects.values().filter(|suspect| suspect.probing).count());
         let idle = table
             .living()

@@ -1,7 +1,5 @@
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use tokio::sync::watch;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::cluster::reslice;
@@ -69,12 +67,19 @@ impl Table {
         self.member(incarnation).map(|member| member.status)
     }
 
+    /// Whether what a silo owned may be taken: its row says dead or left, or there is none. Only in a table from
+    /// [`Handle::reread`](crate::cluster::Handle::reread), asked for after the silo was seen named as an owner.
+    pub(crate) fn is_gone(&self, incarnation: Incarnation) -> bool {
+        !self.status(incarnation).is_some_and(Status::lives)
+    }
+
     /// Those who may still own entities, in the order in which they joined.
     pub(crate) fn living(&self) -> impl Iterator<Item = &Member> {
         self.roster.members.iter().filter(|member| member.status.lives())
     }
 
     /// Whom placement gives a partition to.
+    #[cfg(test)]
     pub(crate) fn owner(&self, partition: Partition) -> Option<&Member> {
         self.at(*self.owners.get(usize::from(partition))? as usize)
     }
@@ -84,11 +89,6 @@ impl Table {
         let place = self.places.get(&incarnation).and_then(|place| u32::try_from(*place).ok());
         let owners = (0..).zip(&self.owners);
         owners.filter(|(_, owner)| place == Some(**owner)).map(|(partition, _)| partition).collect()
-    }
-
-    /// Whether a silo is active and hosts this kind.
-    pub(crate) fn hosts(&self, kind: &str) -> bool {
-        self.hosts.contains_key(kind)
     }
 
     /// Where an entity should be claimed that nobody owns: at the owner of its partition, or, where that one can't take
@@ -161,29 +161,6 @@ fn rendezvous(id: &EntityId, incarnation: Incarnation, weight: u32) -> f64 {
     f64::from(weight) / -uniform.ln()
 }
 
-/// The current table, for one reader that asks often: as long as nothing changed, a look costs one atomic load.
-#[derive(Debug, Clone)]
-pub(crate) struct TableView {
-    published: watch::Receiver<Arc<Table>>,
-    table: Arc<Table>,
-}
-
-impl TableView {
-    /// Of what is published here.
-    pub(crate) fn new(mut published: watch::Receiver<Arc<Table>>) -> Self {
-        let table = published.borrow_and_update().clone();
-        Self { published, table }
-    }
-
-    /// The newest that was published.
-    pub(crate) fn get(&mut self) -> &Arc<Table> {
-        if self.published.has_changed().unwrap_or(false) {
-            self.table = self.published.borrow_and_update().clone();
-        }
-        &self.table
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -238,6 +215,8 @@ mod tests {
         assert_eq!(table.status(Uuid::from_u128(1)), Some(Status::Dead));
         assert_eq!(table.status(Uuid::from_u128(5)), None);
         assert_eq!(table.living().count(), 3);
+        let gone = (1..=5).filter(|number| table.is_gone(Uuid::from_u128(*number)));
+        assert_eq!(gone.collect::<Vec<_>>(), [1, 5]);
     }
 
     #[test]
@@ -262,7 +241,7 @@ mod tests {
     #[test]
     fn a_silo_that_restarts_before_it_was_declared_dead_inherits() {
         let first = table(vec![member(1, Status::Active, &["A"]), member(2, Status::Active, &["A"])]);
-        let mut roster = first.roster.clone();
+        let mut roster = first.roster;
         let mut again = member(3, Status::Active, &["A"]);
         again.address = "host:1".into();
         roster.members.push(again);
@@ -294,14 +273,5 @@ mod tests {
         let one = table(vec![member(1, Status::Active, &["A"])]);
         let (first, second) = one.two_choices(&id(1)).unwrap();
         assert_eq!(first, second);
-    }
-
-    #[test]
-    fn a_view_sees_what_was_published() {
-        let (publish, published) = watch::channel(Arc::new(Table::new(Roster::default(), 64)));
-        let mut view = TableView::new(published);
-        assert_eq!(view.get().version(), 0);
-        publish.send_replace(Arc::new(table(vec![])));
-        assert_eq!(view.get().version(), 1);
     }
 }

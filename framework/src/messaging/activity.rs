@@ -7,8 +7,6 @@ use crate::wire::{EntityId, Envelope};
 /// What an entity remembers of one partner: the last of its messages that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Applied {
-    /// The life of the partner's store that gave the number.
-    pub(crate) generation: u64,
     pub(crate) sequence: u64,
 }
 
@@ -47,20 +45,22 @@ impl Activities {
     }
 
     pub(crate) fn admit(&self, envelope: &Envelope) -> Admission {
-        let last = self
-            .applied
-            .get(&envelope.from)
-            .filter(|applied| applied.generation == envelope.generation)
-            .map_or(0, |applied| applied.sequence);
+        let last = self.applied.get(&envelope.from).map_or(0, |applied| applied.sequence);
         if envelope.sequence <= last {
             Admission::Duplicate
-        } else if envelope.previous == last || envelope.previous == 0 {
+        } else if envelope.previous <= last {
             // 0: the sender has nothing older for us, so everything that it sent before was acknowledged, or was lost
-            // together with our record of it. Our own number, when we have one, is lower than this one's.
+            // together with our record of it. Less than ours: the sender's store lost what we have applied since; what it
+            // sends now has a number that it never gave.
             Admission::Fresh
         } else {
             Admission::Gap
         }
+    }
+
+    /// Whether anything is remembered of this partner.
+    pub(crate) fn knows(&self, partner: &EntityId) -> bool {
+        self.applied.contains_key(partner)
     }
 
     /// The partner has nothing left for us up to this number. Says whether there was a record to forget: none, if a later
@@ -74,7 +74,7 @@ impl Activities {
 
     /// The message was applied, rejected or given up: the next one is its successor.
     pub(crate) fn apply(&mut self, envelope: &Envelope) -> Applied {
-        let applied = Applied { generation: envelope.generation, sequence: envelope.sequence };
+        let applied = Applied { sequence: envelope.sequence };
         self.applied.insert(envelope.from.clone(), applied);
         applied
     }
@@ -121,7 +121,6 @@ mod tests {
             root: Uuid::nil(),
             from: EntityId::new("A", "a"),
             to: EntityId::new("B", "b"),
-            generation: 1,
             sequence,
             previous,
             method: "m".into(),
@@ -149,11 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn another_generation_of_the_sender_opens_a_new_stream() {
+    fn what_the_senders_store_forgot_does_not_hold_up_what_comes_after() {
         let mut activities = Activities::default();
-        activities.apply(&message(58, 0));
-        let reborn = Envelope { generation: 2, ..message(58, 0) };
-        assert_eq!(activities.admit(&reborn), Admission::Fresh);
+        activities.apply(&message(57, 0));
+        activities.apply(&message(58, 57));
+        // The sender lost 58; 57 is back in its outbox, and the next message has a number of a later life.
+        assert_eq!(activities.admit(&message(57, 0)), Admission::Duplicate);
+        assert_eq!(activities.admit(&message(1_000, 57)), Admission::Fresh);
     }
 
     #[test]

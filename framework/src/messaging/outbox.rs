@@ -54,10 +54,10 @@ impl Outbox {
         self.messages.insert(envelope.sequence, Kept { envelope, again });
     }
 
-    /// The numbers of the next message to `to`: its own, and that of the one before it to the same target.
-    pub(crate) fn next_numbers(&self, to: &EntityId) -> (u64, u64) {
+    /// The numbers of the next message to `to`: its own, above `floor`, and that of the one before it to the same target.
+    pub(crate) fn next_numbers(&self, to: &EntityId, floor: u64) -> (u64, u64) {
         let previous = self.streams.get(to).and_then(|stream| stream.waiting.back()).copied().unwrap_or(0);
-        (self.sequence + 1, previous)
+        (self.sequence.max(floor) + 1, previous)
     }
 
     /// Takes a message that has its numbers.
@@ -189,14 +189,13 @@ mod tests {
 
     fn stage(outbox: &mut Outbox, to: &str) -> u64 {
         let to = EntityId::new("B", to.to_owned());
-        let (sequence, previous) = outbox.next_numbers(&to);
+        let (sequence, previous) = outbox.next_numbers(&to, 0);
         let envelope = Envelope {
             id: Uuid::nil(),
             cause: Uuid::nil(),
             root: Uuid::nil(),
             from: EntityId::new("A", "a"),
             to,
-            generation: 1,
             sequence,
             previous,
             method: "m".into(),
@@ -236,9 +235,9 @@ mod tests {
         assert_eq!(outbox.acknowledge(&x, 3), [1, 3]);
         assert_eq!(outbox.acknowledge(&x, 3), Vec::<u64>::new());
         assert_eq!(outbox.len(), 2);
-        assert_eq!(outbox.next_numbers(&x), (5, 4));
+        assert_eq!(outbox.next_numbers(&x, 0), (5, 4));
         outbox.acknowledge(&x, 4);
-        assert_eq!(outbox.next_numbers(&x), (5, 0));
+        assert_eq!(outbox.next_numbers(&x, 0), (5, 0));
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub(crate) enum Parcel {
         /// The life of the sender's store in which its activation found the message: one in an older life may have lost
         /// it.
         life: u64,
+        /// It came from another silo.
+        #[serde(skip_serializing, default = "yes")]
+        far: bool,
     },
     /// To the sender: `by` has committed everything up to this number.
     Acknowledge { sender: EntityId, by: EntityId, sequence: u64 },
@@ -24,8 +27,15 @@ pub(crate) enum Parcel {
     Forget { sender: EntityId, target: EntityId, sequence: u64 },
     /// To an entity: an operator has seen to this dead letter.
     DropLetter { entity: EntityId, number: u64 },
+    /// To an entity: an operator wants this dead letter tried again.
+    ReplayLetter { entity: EntityId, number: u64, message: Arc<Envelope> },
     /// To an entity: look whether something of yours is due.
     Wake { entity: EntityId },
+}
+
+/// What is read from the wire came over it.
+fn yes() -> bool {
+    true
 }
 
 impl Parcel {
@@ -35,7 +45,7 @@ impl Parcel {
             Self::Message { envelope, .. } => &envelope.to,
             Self::Acknowledge { sender, .. } | Self::Later { sender, .. } => sender,
             Self::Forget { target, .. } => target,
-            Self::Wake { entity } | Self::DropLetter { entity, .. } => entity,
+            Self::Wake { entity } | Self::DropLetter { entity, .. } | Self::ReplayLetter { entity, .. } => entity,
         }
     }
 }

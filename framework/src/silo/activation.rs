@@ -69,6 +69,8 @@ pub(crate) enum Queued<E: Entity> {
     Forget(EntityId, u64),
     /// An operator has seen to a dead letter.
     DropLetter(u64),
+    /// An operator wants a dead letter tried again: its content, as it was listed.
+    ReplayLetter(u64, Arc<Envelope>),
 }
 
 /// A durable message that has arrived.
@@ -78,7 +80,25 @@ pub(crate) struct Mail {
     pub(crate) again: bool,
     /// This attempt has been counted, durably.
     pub(crate) counted: bool,
+    /// It came from another silo.
+    pub(crate) far: bool,
+    /// Of one that came from another silo and opens a conversation: whether its sender still has it.
+    pub(crate) proof: Option<Rc<Cell<Proof>>>,
     pub(crate) arrived: Tick,
+}
+
+/// Whether a message's sender still has it in its outbox. Where the target remembers nothing of the sender, an opening may
+/// be a late copy of one that was applied, acknowledged and forgotten on both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// The store was asked when it arrived: what the sender forgets from then on, it tells us after this message.
+    Awaited,
+    /// It does.
+    Holds,
+    /// It does not: there is nobody to tell.
+    Void,
+    /// The store did not answer.
+    Unknown,
 }
 
 /// A turn whose handler is waiting for something.
@@ -125,7 +145,7 @@ impl<E: Entity> Control<E> {
         if self.queue.len() >= limit {
             self.queue.retain(|queued| match queued {
                 Queued::Call(call) => !call.is_abandoned(),
-                Queued::Message(_) | Queued::Forget(..) | Queued::DropLetter(_) => true,
+                Queued::Message(_) | Queued::Forget(..) | Queued::DropLetter(_) | Queued::ReplayLetter(..) => true,
             });
         }
         self.queue.len() >= limit

@@ -182,7 +182,7 @@ impl SiloBuilder {
         let owns_store = !matches!(store, Choice::Given(_));
         let opening = tokio::time::Instant::now();
         let store: Arc<dyn Store> = match store {
-            Choice::Memory => Arc::new(MemoryStore::new(uuid::Uuid::new_v4().as_u64_pair().0)),
+            Choice::Memory => Arc::new(MemoryStore::new(uuid::Uuid::new_v4().as_u64_pair().0 >> 12)),
             #[cfg(feature = "embedded")]
             Choice::Embedded(path) => Arc::new(crate::store::EmbeddedStore::open(path)?),
             #[cfg(feature = "redis")]

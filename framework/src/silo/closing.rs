@@ -128,7 +128,7 @@ impl<E: Entity> Host<E> {
             match queued {
                 Queued::Call(call) => call.refuse(error.clone()),
                 Queued::Message(mail) => self.postpone(&mail.envelope, None),
-                Queued::Forget(..) | Queued::DropLetter(_) => {} // the record stays; a letter is listed again
+                Queued::Forget(..) | Queued::DropLetter(_) | Queued::ReplayLetter(..) => {} // the record stays; a letter is listed again
             }
         }
     }
@@ -172,11 +172,15 @@ impl<E: Entity> Host<E> {
                 }
                 Queued::Message(mail) => {
                     let life = self.shared.store.generation(&mail.envelope.from);
-                    let parcel = Parcel::Message { envelope: mail.envelope, again: mail.again, life };
+                    let parcel = Parcel::Message { envelope: mail.envelope, again: mail.again, life, far: true };
                     self.shared.post_on(Post::Parcel(parcel));
                 }
                 Queued::Forget(sender, sequence) => {
                     self.shared.post_on(Post::Parcel(Parcel::Forget { sender, target: target.clone(), sequence }));
+                }
+                Queued::ReplayLetter(number, message) => {
+                    let entity = target.clone();
+                    self.shared.post_on(Post::Parcel(Parcel::ReplayLetter { entity, number, message }));
                 }
                 Queued::DropLetter(number) => {
                     self.shared.post_on(Post::Parcel(Parcel::DropLetter { entity: target.clone(), number }));

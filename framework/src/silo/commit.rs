@@ -1,6 +1,7 @@
 //! From a batch to the store, and from the store's answer to whatever waited for it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ enum Fate {
     Landed,
     /// It was refused when it was first sent: it is not in the store, and never will be.
     Refused(Refusal),
+    /// The store can't write now.
+    NotWritten(Arc<str>),
     /// Perhaps, perhaps not.
     Unknown(String),
 }
@@ -128,6 +131,7 @@ impl<E: Entity> Host<E> {
         let in_flight = match fate {
             Fate::Landed => return,
             Fate::Refused(refusal) => CallError::NotApplied { reason: format!("the store refused: {refusal:?}") },
+            Fate::NotWritten(reason) => CallError::NotApplied { reason: format!("the store can't write: {reason}") },
             Fate::Unknown(reason) => CallError::Unknown { reason },
         };
         tracing::error!(target: "grange", entity = %activation.to.id(), error = %in_flight, "a commit did not land");
@@ -152,9 +156,14 @@ impl<E: Entity> Host<E> {
             self.set_alarm(activation.place.get(), control, wall);
             (leaving, trim, life)
         };
+        // A silo whose lease is over may send what its successor has seen to. It is sent again, if it still is to be.
+        let leaving = if self.shared.lease.holds() { leaving } else { Vec::new() };
+        if !leaving.is_empty() {
+            tracing::debug!(target: "grange", entity = %activation.to.id(), messages = leaving.len(), "messages leave");
+        }
         for (envelope, again) in leaving {
             self.shard().count(Counter::MessageSent);
-            self.post(Parcel::Message { envelope, again, life });
+            self.post(Parcel::Message { envelope, again, life, far: false });
         }
         let Some((trim, retired)) = trim else { return };
         let removes = trim.removes.clone();
@@ -177,9 +186,14 @@ impl<E: Entity> Host<E> {
 
     /// A trim that failed is made again with the next commit, or after a pause.
     fn trimmed(&self, activation: &Activation<E>, applied: bool, removes: Vec<Field>, retired: Vec<(EntityId, u64)>) {
-        let parcels = match &mut activation.control.borrow_mut().ledger {
-            Some(ledger) => ledger.end_trim(applied, removes, retired),
-            None => return, // it fell meanwhile; a record that nobody forgets does no harm
+        let parcels = {
+            let mut control = activation.control.borrow_mut();
+            let parcels = match &mut control.ledger {
+                Some(ledger) => ledger.end_trim(applied, removes, retired),
+                None => return, // it fell meanwhile; a record that nobody forgets does no harm
+            };
+            self.set_alarm(activation.place.get(), &mut control, self.shared.clock.wall_ms());
+            parcels
         };
         parcels.into_iter().for_each(|parcel| self.post(parcel));
     }
@@ -238,6 +252,7 @@ async fn settle_fate(store: &dyn Store, commit: Commit, first: First) -> Fate {
         answer = match answer {
             Ok(Committed::Done) => return Fate::Landed,
             Ok(Committed::Refused(refusal)) if resend == 0 => return Fate::Refused(refusal),
+            Err(StoreError::Refused { reason }) if resend == 0 => return Fate::NotWritten(reason),
             Ok(Committed::Refused(refusal)) => {
                 return Fate::Unknown(format!("the store did not answer, and then refused: {refusal:?}"));
             }

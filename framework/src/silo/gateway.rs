@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::clock::Tick;
 use crate::cluster::{Courier, Table, Told};
 use crate::entity::{Caller, Errand, Far, FarEnd, Realm, Source, lost_reply, unhosted};
+use crate::messaging::Parcel;
 use crate::silo::shared::{Arrival, Post, Shared};
 use crate::store::Incarnation;
 use crate::wire::{Ask, EntityId, Header, Inbound, Link, Manner, Role, SendError, Violation, frames, write_id};
@@ -21,19 +22,19 @@ const UNANSWERED_MAX: usize = 20_000;
 pub(crate) struct Gateway {
     shared: Weak<Shared>,
     courier: Arc<Courier>,
-    /// They are told who is in the cluster.
-    clients: Mutex<HashMap<u64, Link>>,
+    /// Those of clients are told who is in the cluster.
+    links: Mutex<HashMap<u64, Link>>,
 }
 
 impl Gateway {
     pub(crate) fn new(shared: &Arc<Shared>, courier: Arc<Courier>) -> Arc<Self> {
-        Arc::new(Self { shared: Arc::downgrade(shared), courier, clients: Mutex::default() })
+        Arc::new(Self { shared: Arc::downgrade(shared), courier, links: Mutex::default() })
     }
 
     /// For a connection that another process opened.
     pub(crate) fn receive(self: &Arc<Self>, link: &Link) -> Box<dyn Inbound> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).insert(link.id(), link.clone());
         if link.peer().role == Role::Client {
-            self.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(link.id(), link.clone());
             tell(link, &roster_frame(&self.courier.table()));
         }
         Box::new(Receiver { gateway: self.clone(), unanswered: Arc::default(), calls: HashMap::new(), swept: 1_000 })
@@ -42,9 +43,15 @@ impl Gateway {
     /// Tells every client.
     pub(crate) fn announce(&self, table: &Table) {
         let frame = roster_frame(table);
-        for link in self.clients.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            tell(link, &frame);
-        }
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.values().filter(|link| link.peer().role == Role::Client).for_each(|link| tell(link, &frame));
+    }
+
+    /// What other silos sent to an earlier life of this one is void.
+    pub(crate) fn close_silos(&self) {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let silos = links.values().filter(|link| link.peer().role == Role::Silo);
+        silos.for_each(|link| link.close("the silo lost its place in the cluster"));
     }
 }
 
@@ -87,6 +94,13 @@ impl Inbound for Receiver {
             }
             frames::POST if is_silo => {
                 let post: Post = rmp_serde::from_slice(&body).map_err(|_| malformed())?;
+                if !shared.lease.holds() {
+                    // It may have waited here for long: its sender sends it again, if it still is to be.
+                    return Ok(());
+                }
+                if let Post::Parcel(Parcel::Message { envelope, .. }) = &post {
+                    self.gateway.courier.heard_from(&envelope.from, link.peer().incarnation);
+                }
                 shared.arrive(post, header.hops.saturating_add(1));
                 Ok(())
             }
@@ -104,7 +118,7 @@ impl Inbound for Receiver {
     }
 
     fn closed(&mut self, link: &Link, _: &str) {
-        self.gateway.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&link.id());
+        self.gateway.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&link.id());
         for asked in self.calls.values().filter_map(Weak::upgrade) {
             asked.abandoned.store(true, Ordering::Release);
         }

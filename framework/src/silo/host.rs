@@ -12,13 +12,15 @@ use tracing::Span;
 use crate::CallError;
 use crate::entity::{Entity, Handlers, Head, Job, Methods, Named, Notice, Realm, RefInner, Source, Tick, chain_from};
 use crate::messaging::Parcel;
-use crate::silo::activation::{Activation, Mail, Phase, Queued};
+use crate::silo::activation::{Activation, Mail, Phase, Proof, Queued};
 use crate::silo::batch::Release;
 use crate::silo::here;
 use crate::silo::moving::Moving;
 use crate::silo::shared::{Arrival, Post, Shared};
 use crate::silo::watch::Pulse;
+use crate::store::Field;
 use crate::telemetry::{Counter, Shard};
+use crate::wire::Envelope;
 
 /// The activations of one kind on one arbiter. All of a kind's entities that hash to this arbiter live here, each for
 /// as long as it is active.
@@ -251,7 +253,8 @@ impl<E: Entity> Host<E> {
     /// Another entity's message, or word about one of ours.
     fn receive(self: &Rc<Self>, to: &Arc<RefInner<E>>, parcel: Parcel) {
         match parcel {
-            Parcel::Message { envelope, again, life } => {
+            Parcel::Message { envelope, again, life, far } => {
+                tracing::debug!(target: "grange", entity = %envelope.to, from = %envelope.from, envelope.sequence, again, life, far, "a message arrives");
                 if self.shared.is_draining() || life != self.shared.store.generation(&envelope.from) {
                     return; // it stays in its sender's outbox, if it is there
                 }
@@ -261,11 +264,15 @@ impl<E: Entity> Host<E> {
                     drop(control);
                     return self.postpone(&envelope, None);
                 }
-                let mail = Mail { envelope, again, counted: false, arrived: self.now() };
+                let knows = |sender| control.ledger.as_ref().is_some_and(|ledger| ledger.mail.activities.knows(sender));
+                let opens = far && envelope.previous == 0 && !knows(&envelope.from);
                 drop(control);
+                let proof = opens.then(|| self.prove(to, &envelope));
+                let mail = Mail { envelope, again, counted: false, arrived: self.now(), far, proof };
                 self.pump_with(&activation, Some(Queued::Message(mail)));
             }
             Parcel::Acknowledge { by, sequence, .. } => {
+                tracing::debug!(target: "grange", entity = %to.id(), %by, sequence, "an acknowledgement arrives");
                 let Some(activation) = self.live(to) else { return };
                 if let Some(ledger) = &mut activation.control.borrow_mut().ledger {
                     ledger.acknowledge(&by, sequence);
@@ -285,7 +292,9 @@ impl<E: Entity> Host<E> {
             // In the queue: what the sender sent before it is recognised before it is forgotten.
             Parcel::Forget { sender, sequence, .. } => self.enqueue(to, Queued::Forget(sender, sequence)),
             Parcel::DropLetter { number, .. } => self.enqueue(to, Queued::DropLetter(number)),
+            Parcel::ReplayLetter { number, message, .. } => self.enqueue(to, Queued::ReplayLetter(number, message)),
             Parcel::Wake { .. } => {
+                tracing::debug!(target: "grange", entity = %to.id(), "a wake arrives");
                 if !self.shared.is_draining() {
                     // One that can't be activated says so in the log, and is woken again.
                     if let Ok(activation) = self.activation(to) {
@@ -294,6 +303,26 @@ impl<E: Entity> Host<E> {
                 }
             }
         }
+    }
+
+    /// Asks the store whether the sender still has a message; its place in the queue waits for the answer.
+    pub(crate) fn prove(self: &Rc<Self>, to: &Arc<RefInner<E>>, envelope: &Envelope) -> Rc<Cell<Proof>> {
+        let proof = Rc::new(Cell::new(Proof::Awaited));
+        let asked = self.shared.store.has(envelope.from.clone(), Field::Outbox(envelope.sequence));
+        let (host, to, answer) = (self.clone(), to.clone(), proof.clone());
+        actix_rt::spawn(async move {
+            answer.set(match asked.await {
+                Ok(true) => Proof::Holds,
+                Ok(false) => Proof::Void,
+                Err(_) => Proof::Unknown,
+            });
+            let _inside = here::enter();
+            let activation = host.catalog.borrow().find(&to).cloned();
+            if let Some(activation) = activation {
+                host.pump(&activation);
+            }
+        });
+        proof
     }
 
     /// Housekeeping, in its turn.

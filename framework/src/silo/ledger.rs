@@ -4,13 +4,14 @@ use bytes::Bytes;
 use tracing::Span;
 use uuid::Uuid;
 
-use crate::entity::{Foreign, Gate};
+use crate::entity::{Cause, Foreign, Gate};
 use crate::messaging::{KeyCheck, Parcel, decode, encode};
 use crate::silo::batch::{Batch, Release};
 use crate::silo::config::Limits;
 use crate::silo::correspondence::Mail;
+use crate::silo::settle::Now;
 use crate::store::{Commit, Fence, Field, Record, StateWrite, Trim};
-use crate::wire::EntityId;
+use crate::wire::{EntityId, Envelope};
 
 /// How long after a commit the agenda wakes an entity whose messages are still not acknowledged, in ms. The activation
 /// that staged them delivers them itself, at once: this is for the time after its death.
@@ -75,6 +76,12 @@ impl Ledger {
             }
         }
         Ok(ledger)
+    }
+
+    /// The numbers of messages begin above it: above all that an earlier life of the store may have forgotten, so that none
+    /// of them is given twice. A target knows those it has applied.
+    pub(crate) fn sequence_floor(&self) -> u64 {
+        self.generation & ((1 << 53) - 1)
     }
 
     pub(crate) fn check_key(&mut self, key: Uuid, digest: u64, now: u64, limits: &Limits) -> KeyCheck {
@@ -239,6 +246,17 @@ impl Ledger {
         if self.mail.letters.remove(&number) {
             self.mail.trims.push(Field::Letter(number));
         }
+    }
+
+    /// An operator wants a dead letter tried again: it goes, and a new message with the same content takes its way, in one
+    /// commit. The entity sends it to itself: its first sender has been told that it is over.
+    pub(crate) fn replay_letter(&mut self, number: u64, message: &Envelope, now: &Now<'_>) {
+        if !self.mail.letters.remove(&number) {
+            return; // somebody has seen to it
+        }
+        self.gathering.remove(Field::Letter(number));
+        let cause = Cause { cause: message.id, root: message.root };
+        self.stage(self.id.clone(), message.method.clone(), message.arguments.clone(), None, cause, now);
     }
 
     /// What to tell the targets when the trims have been applied.

@@ -91,7 +91,7 @@ impl<E: Entity> Host<E> {
         self.moving.set(moving);
     }
 
-    fn leave_for_another(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
+    pub(crate) fn leave_for_another(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
         {
             let mut control = activation.control.borrow_mut();
             if control.phase != Phase::Live {

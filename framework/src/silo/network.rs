@@ -15,7 +15,9 @@ use crate::entity::{Placement, Realm};
 use crate::silo::gateway::Gateway;
 use crate::silo::shared::Shared;
 use crate::store::{Incarnation, MemoryMembers, Pending, Status, Store};
-use crate::wire::{ConnectError, Header, Identity, Inbound, Link, Listener, Role, Security, Violation, WireLimits};
+use crate::wire::{
+    ConnectError, Header, Identity, Inbound, Link, Listener, Role, Security, Violation, WireLimits, WireStats,
+};
 use crate::{Error, Result};
 
 /// How long a silo may take to become part of its cluster.
@@ -23,6 +25,9 @@ const JOIN: Duration = Duration::from_secs(20);
 
 /// An arbiter that has not swept for so long is stuck, and so is its silo.
 const STUCK_MS: Tick = 2_000;
+
+/// How long a silo that is looked for may take to connect, and again to say who it is.
+const KNOCK: Duration = Duration::from_millis(400);
 
 /// How often the store is asked whether it began a new life.
 const LOOK: Duration = Duration::from_millis(50);
@@ -51,7 +56,7 @@ pub(crate) struct Network {
     handle: Handle,
     courier: Arc<Courier>,
     stop: Option<oneshot::Sender<()>>,
-    runtime: Runtime,
+    stats: Arc<WireStats>,
 }
 
 /// What is decided before the silo's threads are there.
@@ -189,6 +194,7 @@ impl Plan {
         let gateway = Gateway::new(shared, courier.clone());
         let receiving = gateway.clone();
         let connections = runtime.clone();
+        let stats = identity.stats.clone();
         runtime.spawn(listener.serve(
             identity,
             move |link: &Link| receiving.receive(link),
@@ -196,11 +202,11 @@ impl Plan {
         ));
         runtime.spawn(Courier::run(Arc::downgrade(&courier)));
         runtime.spawn(follow_lives(shared.store.clone(), handle.clone()));
-        runtime.spawn(follow_tables(handle.clone(), courier.clone(), gateway));
+        runtime.spawn(follow_tables(handle.clone(), courier.clone(), gateway.clone()));
         let (joined, is_in) = oneshot::channel();
         let thread = membership.spawn().map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
-        runtime.spawn(follow_events(Arc::downgrade(shared), events, joined, thread));
-        let network = Network { address, handle, courier, stop: Some(stop), runtime };
+        runtime.spawn(follow_events(Arc::downgrade(shared), gateway, events, joined, thread));
+        let network = Network { address, handle, courier, stop: Some(stop), stats };
         match is_in.await {
             Ok(Ok(())) => Ok(network),
             Ok(Err(error)) => Err(Error::Config(error.to_string())),
@@ -242,6 +248,7 @@ async fn follow_tables(handle: Handle, courier: Arc<Courier>, gateway: Arc<Gatew
 
 async fn follow_events(
     shared: Weak<Shared>,
+    gateway: Arc<Gateway>,
     mut events: mpsc::Receiver<Event>,
     joined: oneshot::Sender<std::result::Result<(), ClusterError>>,
     thread: std::thread::JoinHandle<std::result::Result<(), ClusterError>>,
@@ -269,6 +276,7 @@ async fn follow_events(
                 if let Some(courier) = shared.courier() {
                     courier.close_links("the silo lost its place in the cluster");
                 }
+                gateway.close_silos();
                 shared.swept_twice().await;
                 let _ = dropped.send(());
             }
@@ -300,8 +308,9 @@ async fn follow_lives(store: Arc<dyn Store>, handle: Handle) {
 }
 
 impl Network {
-    pub(crate) fn runtime(&self) -> &Runtime {
-        &self.runtime
+    /// What the silo's connections counted, by name.
+    pub(crate) fn counters(&self) -> Vec<(String, u64)> {
+        self.stats.counters().collect()
     }
 
     /// Says to all others that this silo takes nothing new.
@@ -333,7 +342,8 @@ impl Probe for Knock {
         let (address, identity) = (address.to_owned(), self.identity.get().cloned());
         let knocked = self.runtime.spawn(async move {
             let Some(identity) = identity else { return Probed::Silent };
-            let limits = WireLimits { connect_timeout: Duration::from_millis(400), ..WireLimits::default() };
+            let (connect_timeout, handshake_timeout) = (KNOCK, KNOCK);
+            let limits = WireLimits { connect_timeout, handshake_timeout, ..WireLimits::default() };
             match crate::wire::connect(&address, &identity, &limits, |_| Box::new(Nobody)).await {
                 Ok((link, _running)) => Probed::Answers(link.peer().incarnation),
                 Err(ConnectError::Refused { .. }) => Probed::Refused,

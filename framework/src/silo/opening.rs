@@ -94,7 +94,14 @@ impl<E: Entity> Host<E> {
             Ok(Claimed::Taken { owner }) => {
                 CallError::Unavailable { reason: format!("{} is owned by the silo {owner}", activation.to.id()) }
             }
-            Err(error) => CallError::Unavailable { reason: format!("{} can't be loaded: {error}", activation.to.id()) },
+            Err(error) => {
+                // Whoever looks after the store says in the log that it is away, once: not each entity.
+                tracing::debug!(target: "grange", entity = %activation.to.id(), %error, "an entity can't be loaded");
+                let error =
+                    CallError::Unavailable { reason: format!("{} can't be loaded: {error}", activation.to.id()) };
+                self.topple(activation, &error, &error);
+                return Err(error);
+            }
         };
         let unreadable = matches!(error, CallError::Unreadable { .. });
         // A decoder's words may tell what is stored: they are for the caller, not for the log.

@@ -1,6 +1,5 @@
 use std::fmt;
-#[cfg(feature = "embedded")]
-use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -13,6 +12,7 @@ use crate::messaging::{DeadLetter, Parcel, decode};
 use crate::silo::builder::SiloBuilder;
 use crate::silo::network::Network;
 use crate::silo::shared::{Post, Shared};
+use crate::silo::signals;
 use crate::silo::sweep::SWEEP;
 use crate::store::Stats;
 use crate::telemetry::Metrics;
@@ -49,26 +49,20 @@ impl Silo {
         SiloBuilder::new()
     }
 
-    /// Describes a silo by the environment: `GRANGE_EMBEDDED` (a directory) or `GRANGE_IN_MEMORY=1`, `GRANGE_WORKERS`
-    /// (a number). What is called on the builder afterwards wins.
+    /// Describes a silo by the environment. What is called on the builder afterwards wins.
+    ///
+    /// | variable | as |
+    /// |---|---|
+    /// | `GRANGE_REDIS` | [`redis`](SiloBuilder::redis) |
+    /// | `GRANGE_EMBEDDED` | [`embedded`](SiloBuilder::embedded), a directory |
+    /// | `GRANGE_IN_MEMORY=1` | [`in_memory`](SiloBuilder::in_memory) |
+    /// | `GRANGE_CLUSTER` | [`cluster`](SiloBuilder::cluster) |
+    /// | `GRANGE_LISTEN`, `GRANGE_ADVERTISE` | [`listen`](SiloBuilder::listen), [`advertise`](SiloBuilder::advertise) |
+    /// | `GRANGE_SECRET_FILE` | [`secret_file`](SiloBuilder::secret_file) |
+    /// | `GRANGE_TLS_CA`, `GRANGE_TLS_CERT`, `GRANGE_TLS_KEY` | [`tls`](SiloBuilder::tls), three PEM files |
+    /// | `GRANGE_WEIGHT`, `GRANGE_WORKERS` | numbers |
     pub fn from_env() -> SiloBuilder {
-        let mut builder = SiloBuilder::new();
-        #[cfg(feature = "embedded")]
-        if let Some(path) = std::env::var_os("GRANGE_EMBEDDED") {
-            builder = builder.embedded(PathBuf::from(path));
-        }
-        if std::env::var_os("GRANGE_IN_MEMORY").is_some_and(|value| value == "1") {
-            builder = builder.in_memory();
-        }
-        if let Ok(workers) = std::env::var("GRANGE_WORKERS") {
-            match workers.parse() {
-                Ok(workers) => builder = builder.workers(workers),
-                Err(_) => {
-                    builder.fault = Some(format!("GRANGE_WORKERS is `{workers}`: it must be a number, such as 4"))
-                }
-            }
-        }
-        builder
+        SiloBuilder::new().with_env(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
     /// Where others reach this silo; `None`: it does not listen.
@@ -83,6 +77,12 @@ impl Silo {
     /// What the silo did since it started.
     pub fn metrics(&self) -> Metrics {
         Metrics::sum(self.shared.arbiters.iter().map(|arbiter| &arbiter.shard))
+    }
+
+    /// What its connections counted since it started, by name: accepted, refused and why, frames, bytes. Empty where it does
+    /// not listen.
+    pub fn wire_counters(&self) -> Vec<(String, u64)> {
+        self.network.as_ref().map(Network::counters).unwrap_or_default()
     }
 
     /// What its store did since it was opened.
@@ -115,6 +115,13 @@ impl Silo {
     /// Drops a dead letter that somebody has seen to. It is gone a moment later; listing them again shows it.
     pub fn drop_dead_letter(&self, entity: &EntityId, number: u64) {
         self.shared.post(Post::Parcel(Parcel::DropLetter { entity: entity.clone(), number }));
+    }
+
+    /// Tries a dead letter again, as [`dead_letters`](Self::dead_letters) listed it: it is no dead letter any more, and a new
+    /// message with the same content goes to the same handler, once. It can become a dead letter again.
+    pub fn replay_dead_letter(&self, entity: &EntityId, number: u64, letter: &DeadLetter) {
+        let (entity, message) = (entity.clone(), Arc::new(letter.message.clone()));
+        self.shared.post(Post::Parcel(Parcel::ReplayLetter { entity, number, message }));
     }
 
     /// Finishes what runs and waits, commits, runs `on_deactivate`, releases, and stops. New calls are refused. Messages
@@ -153,6 +160,34 @@ impl Silo {
         }
         Ok(())
     }
+
+    /// Runs until the process is told to end (SIGTERM, or Ctrl-C), then [shuts down](Self::shutdown). A second signal stops
+    /// at once. For the end of `main`:
+    ///
+    /// | exit code | what happened |
+    /// |---|---|
+    /// | 0 | everything was finished, committed and given back |
+    /// | [3](Self::EXIT_CUT_OFF) | turns were still at work after the limit: they were cut off, and rolled back |
+    /// | [4](Self::EXIT_AT_ONCE) | a second signal came: what ran was cut off; what was answered is in the store |
+    pub async fn run_until_signal(self) -> ExitCode {
+        let (first, second) = signals::watch();
+        let _ = first.await;
+        tracing::info!(target: "grange", "the silo drains: it was told to end");
+        let drained = std::pin::pin!(self.shutdown());
+        match futures_util::future::select(drained, second).await {
+            futures_util::future::Either::Left((Ok(()), _)) => ExitCode::SUCCESS,
+            futures_util::future::Either::Left((Err(error), _)) => {
+                tracing::error!(target: "grange", %error, "the silo did not drain in time");
+                ExitCode::from(Self::EXIT_CUT_OFF)
+            }
+            futures_util::future::Either::Right(_) => ExitCode::from(Self::EXIT_AT_ONCE),
+        }
+    }
+
+    /// What a process ends with when turns had to be cut off.
+    pub const EXIT_CUT_OFF: u8 = 3;
+    /// What a process ends with after a second signal.
+    pub const EXIT_AT_ONCE: u8 = 4;
 
     /// A moment, by the silo's own clock: the caller may be in any runtime, or in none. `false`: the silo is dead.
     async fn pause(&self) -> bool {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::CallError;
 use crate::entity::{Cause, Entity, Job, Origin, Provenance, Realm, Source, Turn, TurnSeed};
 use crate::messaging::{Admission, KeyCheck, Parcel, made_at};
-use crate::silo::activation::{Activation, Control, Mail, Phase, Queued};
+use crate::silo::activation::{Activation, Control, Mail, Phase, Proof, Queued};
 use crate::silo::batch::Release;
 use crate::silo::config::millis;
 use crate::silo::finish::Refused;
@@ -123,6 +123,13 @@ impl<E: Entity> Host<E> {
                 }
                 Next::Over
             }
+            Some(Queued::ReplayLetter(number, message)) => {
+                if let Some(ledger) = &mut control.ledger {
+                    let random = || self.shared.random();
+                    ledger.replay_letter(number, &message, &Now { ms: self.shared.clock.wall_ms(), random: &random });
+                }
+                Next::Over
+            }
             Some(Queued::DropLetter(number)) => {
                 if let Some(ledger) = &mut control.ledger {
                     ledger.drop_letter(number);
@@ -207,8 +214,28 @@ impl<E: Entity> Host<E> {
     ) -> Next {
         let Some(ledger) = &mut control.ledger else { return Next::Over };
         let envelope = &mail.envelope;
+        let proof = mail.proof.as_ref().map(|proof| proof.get());
         match ledger.mail.activities.admit(envelope) {
-            Admission::Fresh => {}
+            Admission::Fresh if ledger.mail.activities.knows(&envelope.from) => {}
+            Admission::Fresh => match proof {
+                Some(Proof::Holds) => {}
+                None if !mail.far => {}
+                None => {
+                    // What was remembered of the sender has been forgotten since it arrived.
+                    let proof = Some(self.prove(&activation.to, envelope));
+                    control.queue.push_front(Queued::Message(Mail { proof, ..mail }));
+                    return Next::Wait;
+                }
+                Some(Proof::Awaited) => {
+                    control.queue.push_front(Queued::Message(mail));
+                    return Next::Wait;
+                }
+                Some(Proof::Void) => return Next::Over,
+                Some(Proof::Unknown) => {
+                    self.postpone(envelope, None);
+                    return Next::Over;
+                }
+            },
             Admission::Gap => return Next::Over,
             Admission::Duplicate => {
                 self.shard().count(Counter::MessageRepeated);

@@ -199,7 +199,7 @@ impl Ledger {
     }
 
     /// A message gets its numbers, and its place in the outbox.
-    fn stage(
+    pub(crate) fn stage(
         &mut self,
         to: EntityId,
         method: String,
@@ -208,7 +208,7 @@ impl Ledger {
         cause: Cause,
         now: &Now<'_>,
     ) {
-        let (sequence, previous) = self.mail.outbox.next_numbers(&to);
+        let (sequence, previous) = self.mail.outbox.next_numbers(&to, self.sequence_floor());
         let id = now.uuid();
         let envelope = Envelope {
             id,
@@ -216,7 +216,6 @@ impl Ledger {
             root: if cause.root.is_nil() { id } else { cause.root },
             from: self.id.clone(),
             to,
-            generation: self.generation,
             sequence,
             previous,
             method,

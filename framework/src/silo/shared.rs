@@ -275,7 +275,7 @@ impl Shared {
         if let Some(status) = place.table().status(silo) {
             return Ok(status.lives());
         }
-        Ok(place.reread().await?.status(silo).is_some_and(|status| status.lives()))
+        Ok(!place.reread().await?.is_gone(silo))
     }
 
     pub(crate) fn nonce(&self) -> u128 {

@@ -139,6 +139,11 @@ impl<E: Entity> Host<E> {
         let wall = self.shared.clock.wall_ms();
         for place in places {
             let Some(activation) = self.at(place) else { continue };
+            if self.shared.courier().is_some_and(|courier| !courier.may_keep(activation.to.id())) {
+                // It came while tables differed: who looks for it by its partition does not find it here.
+                self.leave_for_another(&activation);
+                continue;
+            }
             let idle = {
                 let mut control = activation.control.borrow_mut();
                 if control.queue.is_empty() {

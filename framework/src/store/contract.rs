@@ -80,7 +80,7 @@ pub enum Claimed {
 pub struct Record {
     /// The claim under which it was read.
     pub fence: Fence,
-    /// The life of the store's data.
+    /// The life of the store's data. A later life has a greater one.
     pub generation: u64,
     /// Rises by one with every commit.
     pub version: u64,
@@ -223,6 +223,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives the claim back, if it is still this one.
     fn release(&self, id: EntityId, fence: Fence) -> Pending<()>;
+
+    /// Whether this field is stored now.
+    fn has(&self, id: EntityId, field: Field) -> Pending<bool>;
 
     /// Whether this claim is still the current one.
     fn verify(&self, id: EntityId, fence: Fence) -> Pending<bool>;

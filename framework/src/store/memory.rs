@@ -188,6 +188,9 @@ impl Store for MemoryStore {
     fn release(&self, id: EntityId, fence: Fence) -> Pending<()> {
         self.answer(|kept| kept.release(&id, fence))
     }
+    fn has(&self, id: EntityId, field: Field) -> Pending<bool> {
+        self.answer(|kept| kept.entities.get(&id).is_some_and(|entity| entity.fields.contains_key(&field)))
+    }
     fn verify(&self, id: EntityId, fence: Fence) -> Pending<bool> {
         self.answer(|kept| kept.holds(&id, fence))
     }

@@ -133,3 +133,81 @@ impl Members for MemoryMembers {
         self.lock().partitions.unwrap_or(PARTITIONS_DEFAULT)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    fn members() -> (MemoryMembers, Arc<AtomicU64>) {
+        let now = Arc::new(AtomicU64::new(START_MS));
+        let clock = now.clone();
+        (MemoryMembers::with_clock(move || clock.load(Ordering::Relaxed)), now)
+    }
+
+    fn member(number: u128) -> Member {
+        Member {
+            incarnation: Incarnation::from_u128(number),
+            address: "host:1".into(),
+            weight: 1,
+            kinds: vec![],
+            protocol: 1,
+            build: String::new(),
+            status: Status::Active,
+            joined: 7,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_life_goes_one_way() {
+        let (members, now) = members();
+        let me = Incarnation::from_u128(1);
+        assert_eq!(members.beat(me).await.unwrap(), Beat::Dead);
+        assert_eq!(members.join(member(1), 64).await.unwrap(), Joined::Done { version: 1, now: START_MS });
+        assert_eq!(members.join(member(1), 64).await.unwrap(), Joined::Done { version: 1, now: START_MS });
+        assert_eq!(members.join(member(2), 65).await.unwrap(), Joined::Partitions(64));
+        let row = &members.roster().await.unwrap().members[0];
+        assert_eq!((row.status, row.joined), (Status::Joining, START_MS));
+        for (to, moves) in [(Status::Draining, true), (Status::Active, false), (Status::Draining, false)] {
+            assert_eq!(members.advance(me, to).await.unwrap(), moves, "{to:?}");
+        }
+        now.fetch_add(1_499, Ordering::Relaxed);
+        assert!(!members.declare_dead(me, 1_500).await.unwrap(), "it missed too little");
+        now.fetch_add(1, Ordering::Relaxed);
+        assert!(members.declare_dead(me, 1_500).await.unwrap());
+        assert!(members.declare_dead(me, 1_500).await.unwrap(), "it is dead already");
+        assert_eq!(members.beat(me).await.unwrap(), Beat::Dead);
+        members.join(member(1), 64).await.unwrap();
+        assert_eq!(members.beat(me).await.unwrap(), Beat::Dead, "joining again revives nobody");
+        assert!(!members.advance(me, Status::Left).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_renewal_tells_who_is_late() {
+        let (members, now) = members();
+        let (me, other) = (Incarnation::from_u128(1), Incarnation::from_u128(2));
+        members.join(member(1), 64).await.unwrap();
+        members.join(member(2), 64).await.unwrap();
+        now.fetch_add(OVERDUE_MS - 1, Ordering::Relaxed);
+        let alive = |now, overdue| Beat::Alive { version: 2, now, overdue };
+        assert_eq!(members.beat(me).await.unwrap(), alive(START_MS + 999, vec![]));
+        now.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(members.beat(me).await.unwrap(), alive(START_MS + 1_000, vec![(other, 1_000)]));
+        // Set back: nobody is late by a clock that has not come there yet.
+        now.fetch_sub(2_000, Ordering::Relaxed);
+        assert_eq!(members.beat(me).await.unwrap(), alive(START_MS - 1_000, vec![]));
+    }
+
+    #[tokio::test]
+    async fn the_older_of_two_plans_is_refused() {
+        let (members, _) = members();
+        members.join(member(1), 64).await.unwrap();
+        let slices = vec![(64, Incarnation::from_u128(1))];
+        assert!(members.place(1, slices.clone()).await.unwrap());
+        assert!(!members.place(1, vec![]).await.unwrap());
+        let roster = members.roster().await.unwrap();
+        assert_eq!((roster.version, roster.slices), (2, slices));
+    }
+}

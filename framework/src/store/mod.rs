@@ -30,5 +30,6 @@ pub use contract::{
 pub use embedded::EmbeddedStore;
 #[allow(clippy::module_name_repetitions, reason = "they are named far from this room")]
 pub use members::{Beat, Joined, Member, Members, OVERDUE_MS, Roster, Slice, Status};
+#[allow(clippy::module_name_repetitions, reason = "they are named far from this room")]
 pub use memory::MemoryStore;
 pub(crate) use memory_members::MemoryMembers;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::store::{
-    Claim, Claimed, Commit, Committed, Due, Fence, Incarnation, Members, Partitions, Pending, Refusal, Stats, Store,
-    StoreError, Trim,
+    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Members, Partitions, Pending, Refusal, Stats,
+    Store, StoreError, Trim,
 };
 use crate::wire::EntityId;
 
@@ -243,6 +243,9 @@ impl Store for FaultyStore {
     }
     fn release(&self, id: EntityId, fence: Fence) -> Pending<()> {
         if self.fails(fence.owner) { failed() } else { self.inner.release(id, fence) }
+    }
+    fn has(&self, id: EntityId, field: Field) -> Pending<bool> {
+        self.inner.has(id, field)
     }
     fn verify(&self, id: EntityId, fence: Fence) -> Pending<bool> {
         if self.fails(fence.owner) { failed() } else { self.inner.verify(id, fence) }

@@ -16,6 +16,9 @@ use super::stats::{Cause, WireStats};
 /// More of a peer's words of farewell is not worth reading.
 const GOODBYE_BYTES_MAX: usize = 256;
 
+/// So many rounds, and the connection lets others of its thread run, however much there is to read.
+const ROUNDS_MAX: u32 = 16;
+
 /// The task of one connection: it alone reads and writes the stream.
 ///
 /// Each round reads what is there, hands its frames on, and writes all that became ready meanwhile with one write. So what
@@ -103,16 +106,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.link.unpark();
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let mut progress = false;
-            match self.poll_round(cx, &mut progress) {
-                Ok(()) => {}
-                Err(end) => return Poll::Ready(end),
+            if let Err(end) = self.poll_round(cx, &mut progress) {
+                return Poll::Ready(end);
             }
             if !progress && self.link.park(cx.waker(), self.writing.len() == self.written) {
                 return Poll::Pending;
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_round(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Result<(), End> {

@@ -19,9 +19,8 @@ pub struct Envelope {
     pub from: EntityId,
     /// The entity that is to apply it.
     pub to: EntityId,
-    /// The life of the sender's store in which `sequence` was given: another one is another stream.
-    pub generation: u64,
-    /// The sender's counter: it rises with every message that the entity stages, to whomever.
+    /// The sender's counter: it rises with every message that the entity stages, to whomever, and jumps above all
+    /// that were given before when the sender's store begins a new life.
     pub sequence: u64,
     /// The number of the message before this one from the same sender to the same target that is still stored; 0 opens
     /// the stream anew. The target applies a message only after its predecessor.

@@ -129,6 +129,7 @@ impl Link {
     }
 
     /// Bytes that were queued and that the operating system has not taken yet.
+    #[cfg(test)]
     pub(crate) fn queued_bytes(&self) -> usize {
         let outgoing = self.outgoing();
         outgoing.ready.len() + outgoing.writing_bytes

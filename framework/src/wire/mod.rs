@@ -29,22 +29,25 @@ mod stats;
 mod tls;
 mod transport;
 
-#[cfg(test)]
-mod tests;
-
 pub use auth::Secret;
 pub use envelope::{Continuation, Envelope};
 pub use identity::{EntityId, PARTITIONS_DEFAULT, Partition};
 pub use tls::{Tls, TlsError};
 pub(crate) use {
     ask::{Ask, Asker, Malformed, Manner, read_id, read_uuid, write_id},
-    auth::{Insecure, Security},
-    frame::{Header, KIND_MESSAGES},
-    hello::Refusal,
+    auth::Security,
+    frame::Header,
     limits::WireLimits,
     link::{Inbound, Link, SendError, Violation},
-    listener::{BindError, Listener},
-    peer::{Identity, PROTOCOLS, Peer, Role},
-    stats::{Cause, WireStats},
-    transport::{AcceptError, ConnectError, Running, accept, connect, connect_over},
+    listener::Listener,
+    peer::{Identity, PROTOCOLS, Role},
+    stats::WireStats,
+    transport::{ConnectError, connect},
 };
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use {auth::Insecure, hello::Refusal, listener::BindError, stats::Cause, transport::AcceptError};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use {frame::KIND_MESSAGES, transport::accept, transport::connect_over};

@@ -93,6 +93,9 @@ pub(crate) async fn connect(
             return Err(ConnectError::Timeout { address, waited, during: "connecting" });
         }
     };
+    if is_itself(&socket) {
+        return Err(ConnectError::Refused { address: address.to_owned() });
+    }
     tune(&socket, limits);
     connect_over(socket, address, me, limits, inbound).await
 }
@@ -163,6 +166,12 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         Either::Plain(stream) => start(stream, peer, me, limits, inbound),
         Either::Tls(stream) => start(stream, peer, me, limits, inbound),
     })
+}
+
+/// Whether this socket is connected to itself. When nobody listens at a port of this host, the system may choose that very port
+/// for the dialing end, and TCP then connects the two: nobody is there all the same, and the port would be taken.
+pub(super) fn is_itself(socket: &TcpStream) -> bool {
+    matches!((socket.local_addr(), socket.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
 }
 
 /// Small frames leave at once, and a host that vanished is noticed also by the operating system.

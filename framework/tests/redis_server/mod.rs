@@ -177,6 +177,26 @@ pub async fn cluster() -> [RedisServer; 3] {
     }
 }
 
+/// Moves a slot from one server of the cluster to another, with what is in it.
+pub fn move_slot(servers: &[RedisServer; 3], slot: u16, from: usize, to: usize) {
+    let ids: Vec<String> = servers.iter().map(|server| server.command(&["CLUSTER", "MYID"])).collect();
+    let (slot, port) = (slot.to_string(), servers[to].port.to_string());
+    servers[to].command::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[from]]);
+    servers[from].command::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[to]]);
+    loop {
+        let keys: Vec<String> = servers[from].command(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+        if keys.is_empty() {
+            break;
+        }
+        let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        words.extend(keys.iter().map(String::as_str));
+        servers[from].command::<()>(&words);
+    }
+    for server in [&servers[to], &servers[from], &servers[3 - from - to]] {
+        server.command::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &ids[to]]);
+    }
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -11,6 +11,8 @@ pub enum Step {
     Claim {
         entity: usize,
         owner: u128,
+        /// An owner that is said to be dead.
+        over: Option<u128>,
     },
     Commit(Change),
     /// The last commit of the entity again, as it was.
@@ -74,13 +76,14 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         },
     );
     let step = prop_oneof![
-        6 => (entity(), 1..3u128).prop_map(|(entity, owner)| Step::Claim { entity, owner }),
+        6 => (entity(), 1..4u128, prop::option::weighted(0.3, 1..4u128))
+            .prop_map(|(entity, owner, over)| Step::Claim { entity, owner, over }),
         12 => change.clone().prop_map(Step::Commit),
         2 => entity().prop_map(|entity| Step::Resend { entity }),
         3 => change.prop_map(Step::Trim),
         2 => (entity(), rarely()).prop_map(|(entity, old)| Step::Release { entity, old }),
         1 => (entity(), rarely()).prop_map(|(entity, old)| Step::Verify { entity, old }),
-        1 => (1..3u128).prop_map(|owner| Step::Forget { owner }),
+        1 => (1..4u128).prop_map(|owner| Step::Forget { owner }),
         2 => (0..9u64, 0..4usize).prop_map(|(until, limit)| Step::Due { until, limit }),
         1 => (0..4usize).prop_map(|limit| Step::Letters { limit }),
         1 => Just(Step::Fail),

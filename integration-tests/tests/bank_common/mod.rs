@@ -2,5 +2,4 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod process;
-pub(crate) mod random;
 pub(crate) mod verify;

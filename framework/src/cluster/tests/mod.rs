@@ -2,15 +2,15 @@
 
 mod stage;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use stage::{PARTITIONS, Stage};
 use uuid::Uuid;
 
-use crate::cluster::{ClusterError, Mutant, Probed};
-use crate::store::Status;
+use crate::cluster::{ClusterError, Handle, Membership, Mutant, Probe, Probed, Settings, boot_ms};
+use crate::store::{MemoryMembers, Pending, Status};
 
 macro_rules! virtual_time {
     ($($(#[$attribute:meta])* async fn $name:ident() $body:block)*) => {
@@ -39,6 +39,7 @@ virtual_time! {
 
     /// G6: within 1.9 s of its last renewal everybody knows, whenever it dies, and however many are left.
     async fn a_killed_silo_is_replaced_in_time() {
+        let mut slowest = 0;
         for others in [1, 2, 4] {
             for phase in (0..400).step_by(37) {
                 let stage = Stage::new();
@@ -53,8 +54,10 @@ virtual_time! {
                 });
                 let took = stage.until(1_900, "replaced", is_replaced).await;
                 assert!(!killed.holds(), "its own lease ended before, after {took} ms");
+                slowest = slowest.max(took);
             }
         }
+        assert!(slowest <= 1_710, "{slowest} ms: the table above `membership.rs` says 1,700, and this looks every 5");
     }
 
     /// The same with a store that takes 20 ms for each command.
@@ -97,7 +100,7 @@ virtual_time! {
     }
 
     async fn an_outage_of_the_store_kills_nobody_however_long() {
-        for (length, quick) in [(1, true), (2, false), (10, true), (10, false), (600, true), (36_000, false)] {
+        for (length, quick) in [(1, true), (2, false), (10, true), (10, false), (600, true), (600, false)] {
             assert_eq!(survive_an_outage(length, quick, None).await, Ok(()), "{length} s, errors at once: {quick}");
         }
     }
@@ -162,7 +165,7 @@ virtual_time! {
             killed.kill();
             stage.pass(500).await;
             let again = stage.silo(&killed.address);
-            again.listen();
+            again.listens_at(&again.address);
             again.active().await;
             assert_eq!(stage.table().owned_by(again.me()), slices, "it has what it had");
             stage.until(1_500, "the old life is dead", || stage.status(killed.me()) == Some(Status::Dead)).await;
@@ -242,7 +245,7 @@ virtual_time! {
         stage.until(1_000, "all have a share", || silos.iter().all(|silo| silo.is_owner_of_its_share(3))).await;
     }
 
-    /// INTERLEAVINGS 11: a refusal alone is no death.
+    /// A refusal alone is no death.
     async fn a_firewall_kills_nobody() {
         let stage = Stage::new();
         let silos = stage.silos(3).await;
@@ -259,8 +262,7 @@ virtual_time! {
         let silos = stage.silos(3).await;
         // An older silo answers at the address of one that is late: the network's mistake.
         silos[2].freeze();
-        let mut older = stage.settings(&silos[2].address);
-        older.fresh = Arc::new({ let first = silos[0].me(); move || first });
+        silos[0].listens_at(&silos[2].address);
         stage.pass(4_000).await;
         silos[2].thaw();
         stage.pass(1_000).await;
@@ -338,7 +340,6 @@ virtual_time! {
         assert_eq!(stage.table().owned_by(silos[0].me()), slices);
     }
 
-    /// INTERLEAVINGS 28.
     async fn a_table_that_is_asked_for_is_read_after_the_asking() {
         let stage = Stage::new();
         let silos = stage.silos(2).await;
@@ -370,6 +371,126 @@ virtual_time! {
 
     async fn an_error_taken_for_death_is_found() {
         assert!(survive_an_outage(10, true, Some(Mutant::ErrorsKill)).await.is_err());
+    }
+}
+
+/// Whatever happens: no silo would answer whose row says dead, and when it is over, everybody has a place.
+#[test]
+fn no_silo_answers_that_others_declared_dead() {
+    for seed in 0..8 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let told = runtime.block_on(faults(seed));
+        if seed == 0 {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            assert_eq!(runtime.unwrap().block_on(faults(seed)), told, "the same from the same seed");
+        }
+    }
+}
+
+async fn faults(seed: u64) -> Vec<Vec<(u64, String)>> {
+    let stage = Stage::new();
+    let silos = stage.silos(4).await;
+    let mut word = seed;
+    let mut random = |below: u64| {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (word >> 33) % below
+    };
+    let check = |what: &str| {
+        for silo in silos.iter().filter(|silo| silo.holds()) {
+            let status = stage.status(silo.me());
+            let lives = status.is_some_and(Status::lives);
+            assert!(lives, "seed {seed}, {what}: {} would answer, and its row says {status:?}", silo.address);
+        }
+    };
+    for _ in 0..60 {
+        let silo = &silos[random(4) as usize];
+        let on = random(2) == 0;
+        match random(6) {
+            0 if on => silo.freeze(),
+            0 => silo.thaw(),
+            1 => silo.link.down.store(on, Ordering::Relaxed),
+            2 => silo.link.hangs.store(on, Ordering::Relaxed),
+            3 => silo.alive.store(on, Ordering::Relaxed),
+            4 => silo.link.delay.store(random(400), Ordering::Relaxed),
+            _ if on => silo.wall(),
+            _ => silo.listens_at(&silo.address),
+        }
+        for _ in 0..random(600) {
+            stage.pass(5).await;
+            check("while it goes on");
+        }
+    }
+    for silo in &silos {
+        silo.link.down.store(false, Ordering::Relaxed);
+        silo.link.hangs.store(false, Ordering::Relaxed);
+        silo.link.delay.store(0, Ordering::Relaxed);
+        silo.alive.store(true, Ordering::Relaxed);
+        silo.thaw();
+    }
+    let whole = || silos.iter().all(|silo| silo.holds() && silo.is_owner_of_its_share(4));
+    stage.until(15_000, &format!("seed {seed}: everybody has a place again"), whole).await;
+    check("at the end");
+    silos.iter().map(|silo| silo.told.lock().unwrap().clone()).collect()
+}
+
+/// The same code on threads of its own, by the machine's clock.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "real time is what is tested")]
+fn on_a_thread_and_in_real_time_a_silo_is_replaced_as_well() {
+    let members = Arc::new(MemoryMembers::new());
+    let start = |number: u16| {
+        let ids = move || Uuid::new_v4();
+        let settings = Settings {
+            address: format!("host:{number}"),
+            weight: 1,
+            kinds: vec![],
+            protocol: 1,
+            build: "test".into(),
+            partitions: PARTITIONS,
+            join: Duration::from_secs(5),
+            clock: Arc::new(boot_ms),
+            fresh: Arc::new(ids),
+            mutant: None,
+        };
+        let answer = Arc::new(Mutex::new(None::<Handle>));
+        let probe = Arc::new(Itself(answer.clone()));
+        let (membership, handle, events) = Membership::new(settings, members.clone(), probe, Arc::new(|| true));
+        *answer.lock().unwrap() = Some(handle.clone());
+        (membership.spawn().unwrap(), handle, events, answer)
+    };
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let started = Instant::now();
+        while !is_so() {
+            assert!(started.elapsed() < Duration::from_secs(10), "not within 10 s: {what}");
+            std::thread::yield_now();
+        }
+        started.elapsed()
+    };
+    let (_first_runs, first, _first_events, _first_answers) = start(1);
+    let (second_runs, second, second_events, second_answers) = start(2);
+    until("both own half", &|| {
+        [&first, &second].iter().all(|silo| silo.table().owned_by(silo.incarnation()).len() == 32)
+    });
+    assert!(first.lease().holds() && second.lease().holds());
+    let gone = second.incarnation();
+    drop((second, second_events));
+    *second_answers.lock().unwrap() = None;
+    let took = until("replaced", &|| first.table().owned_by(first.incarnation()).len() == 64);
+    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(first.table().status(gone), Some(Status::Dead));
+    second_runs.join().unwrap().unwrap();
+}
+
+/// Answers for itself, refuses for the others.
+struct Itself(Arc<Mutex<Option<Handle>>>);
+
+impl Probe for Itself {
+    fn probe(&self, address: &str) -> Pending<Probed> {
+        let own = self.0.lock().unwrap().as_ref().and_then(|handle| {
+            let me = handle.table().member(handle.incarnation()).map(|member| member.address.clone());
+            (me.is_none() || me.as_deref() == Some(address)).then(|| handle.incarnation())
+        });
+        Box::pin(std::future::ready(Ok(own.map_or(Probed::Refused, Probed::Answers))))
     }
 }
 

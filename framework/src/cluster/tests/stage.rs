@@ -260,9 +260,9 @@ impl Silo {
         self.stage.presence(&self.address, Presence::Refuses);
     }
 
-    /// It answers at its address, whoever did before.
-    pub(super) fn listen(&self) {
-        self.stage.presence(&self.address, Presence::Answers(self.handle.clone()));
+    /// It is what answers at an address, whoever did before.
+    pub(super) fn listens_at(&self, address: &str) {
+        self.stage.presence(address, Presence::Answers(self.handle.clone()));
     }
 
     /// The only handle, and how the membership ends.

@@ -36,7 +36,7 @@ impl Claims {
     /// Notes a claim whose record is still to be read, or names the owner.
     pub(super) fn begin(&mut self, claim: &Claim) -> Result<(), Incarnation> {
         let owner = self.held.get(&claim.id).map(|held| held.owner);
-        if let Some(owner) = owner.filter(|owner| *owner != claim.owner) {
+        if let Some(owner) = owner.filter(|owner| *owner != claim.owner && Some(*owner) != claim.over) {
             return Err(owner);
         }
         let held = Held { owner: claim.owner, nonce: claim.nonce, live: None };

@@ -94,6 +94,10 @@ impl Disk {
         bytes.map_or(Ok(Head::default()), |bytes| decode_head(id, &bytes))
     }
 
+    pub(super) fn has(&self, id: &EntityId, field: &Field) -> Result<bool, StoreError> {
+        self.records.contains_key(keys::field(id, field)).map_err(|error| unread(id, &error))
+    }
+
     /// The whole record, as one moment saw it.
     pub(super) fn record(&self, id: &EntityId) -> Result<Stored, StoreError> {
         let prefix = keys::record(id);

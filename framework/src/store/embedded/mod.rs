@@ -33,7 +33,8 @@ use self::reader::Read;
 use self::shared::{Shared, lock};
 use self::writer::{Operation, Writer};
 use crate::store::{
-    Claim, Claimed, Commit, Committed, Due, Fence, Incarnation, Partitions, Pending, Stats, Store, StoreError, Trim,
+    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Partitions, Pending, Stats, Store, StoreError,
+    Trim,
 };
 use crate::wire::EntityId;
 
@@ -116,6 +117,9 @@ impl Store for EmbeddedStore {
     }
     fn release(&self, id: EntityId, fence: Fence) -> Pending<()> {
         self.ask(|answer| Operation::Release(id, fence, answer))
+    }
+    fn has(&self, id: EntityId, field: Field) -> Pending<bool> {
+        self.ask(|answer| Operation::Read(Read::Has(id, field, answer)))
     }
     fn verify(&self, id: EntityId, fence: Fence) -> Pending<bool> {
         let held = self.shared.read(|_| Ok(lock(&self.shared.claims).holds(&id, fence)));

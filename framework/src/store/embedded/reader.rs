@@ -3,13 +3,14 @@ use std::sync::mpsc::Receiver;
 use bytes::Bytes;
 
 use super::{Answer, Shared, lock};
-use crate::store::{Claim, Claimed, Due, Record, StoreError};
+use crate::store::{Claim, Claimed, Due, Field, Record, StoreError};
 use crate::wire::EntityId;
 
 /// What may have to wait for the disk without holding up the commits.
 pub(super) enum Read {
     Claim(Claim, Answer<Claimed>),
     Due(u64, usize, Answer<Vec<Due>>),
+    Has(EntityId, Field, Answer<bool>),
     Letters(usize, Answer<Vec<(EntityId, u64, Bytes)>>),
 }
 
@@ -20,6 +21,7 @@ pub(super) fn run(shared: &Shared, reads: &Receiver<Read>) {
         match read {
             Read::Claim(claim, answer) => drop(answer.send(claim_record(shared, &claim))),
             Read::Due(until, limit, answer) => drop(answer.send(due(shared, until, limit))),
+            Read::Has(id, field, answer) => drop(answer.send(shared.read(|disk| disk.has(&id, &field)))),
             Read::Letters(limit, answer) => drop(answer.send(shared.read(|disk| disk.letters(limit)))),
         }
     }

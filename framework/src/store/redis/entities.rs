@@ -114,7 +114,7 @@ impl Entities {
         let (partition, id) = (self.partition(&commit.id), encode_id(&commit.id));
         let lettered = commit.puts.iter().any(|(field, _)| matches!(field, Field::Letter(_)));
         let mut commands = Pipeline::new();
-        if let Some(wake) = commit.wake {
+        if let Some(wake) = commit.wake.filter(|_| setup.scripts.hints) {
             commands.cmd("ZADD").arg(setup.keys.agenda(partition)).arg("LT").arg(keys::score(wake)).arg(&id);
         }
         if lettered {
@@ -215,6 +215,15 @@ impl Entities {
         push_fence(&mut command, &fence);
         commands.add_command(command);
         self.routes.run(self.partition(&id), &commands).await.map(drop)
+    }
+
+    pub(super) async fn has(&self, id: EntityId, field: Field) -> Result<bool, StoreError> {
+        let mut command = cmd("HGET");
+        command.arg(self.entity_key(&id)).arg(encode_field(&field));
+        let value = self.routes.run(self.partition(&id), &just(command)).await?;
+        let found: Option<Vec<u8>> = redis::from_redis_value(value).map_err(|_| unreadable(&id))?;
+        // An empty one is a tombstone.
+        Ok(found.is_some_and(|value| !value.is_empty()))
     }
 
     pub(super) async fn verify(&self, id: EntityId, fence: Fence) -> Result<bool, StoreError> {
@@ -374,7 +383,10 @@ fn read_incarnation(value: Value) -> Option<Incarnation> {
     Incarnation::try_parse(&text).ok()
 }
 
-fn read_fields(value: Value, id: &EntityId) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+/// Names and values, as they are stored.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn read_fields(value: Value, id: &EntityId) -> Result<Fields, StoreError> {
     redis::from_redis_value(value).map_err(|_| unreadable(id))
 }
 

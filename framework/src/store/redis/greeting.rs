@@ -119,7 +119,7 @@ impl Setup {
         for some in partitions.chunks(LIVES_MAX) {
             let mut looks = pipe();
             for partition in some {
-                let fresh = Uuid::new_v4().as_u64_pair().0 | 1;
+                let fresh = Uuid::new_v4().as_u64_pair().0 % 1024;
                 looks.cmd("EVALSHA").arg(&self.scripts.life.digest).arg(1).arg(self.life_key(*partition)).arg(fresh);
             }
             let answers = connection.send_packed_commands(&looks, 0, looks.len()).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -38,6 +38,8 @@ pub(super) struct Link {
     /// How many calls in a row had no answer.
     timeouts: Cell<u32>,
     lost: Notify,
+    /// Held while a connection is made: a second one would end what is on its way on the first.
+    connecting: Mutex<()>,
 }
 
 enum State {
@@ -65,11 +67,16 @@ impl Link {
             connections: Cell::new(0),
             timeouts: Cell::new(0),
             lost: Notify::new(),
+            connecting: Mutex::new(()),
         })
     }
 
-    /// Connects once.
+    /// Connects, unless it is connected.
     pub(super) async fn connect(&self, server: &Server) -> Result<(), StoreError> {
+        let _alone = self.connecting.lock().await;
+        if self.is_up() {
+            return Ok(());
+        }
         let (mut connection, driver) = self.setup.access.connect(server).await?;
         let partitions = self.partitions.borrow().clone();
         let greeting = async {
@@ -103,7 +110,7 @@ impl Link {
                         tracing::info!(%server, "connected to Redis again");
                         break;
                     }
-                    Err(why) => *self.state.borrow_mut() = State::Away(why),
+                    Err(why) => *self.state.borrow_mut() = State::Away(retried(why)),
                 }
             }
             if !self.is_up() {
@@ -214,7 +221,7 @@ impl Link {
         let current = matches!(&*self.state.borrow(), State::Up(current, _) if current.number == open.number);
         if current {
             tracing::warn!(error = %why, "the connection to Redis is given up");
-            *self.state.borrow_mut() = State::Away(why);
+            *self.state.borrow_mut() = State::Away(retried(why));
             self.lost.notify_waiters();
         }
     }
@@ -239,6 +246,14 @@ impl Link {
 
     pub(super) fn first_server(&self) -> Option<&Server> {
         self.servers.first()
+    }
+}
+
+/// What calls are told until there is a connection again.
+fn retried(why: StoreError) -> StoreError {
+    match why {
+        StoreError::Failed { reason } => failed(format!("{reason}; it is tried again and again")),
+        other => other,
     }
 }
 

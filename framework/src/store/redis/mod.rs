@@ -49,8 +49,8 @@ use self::setup::Setup;
 use self::shared::Shared;
 use self::table::Table;
 use crate::store::{
-    Beat, Claim, Claimed, Commit, Committed, Due, Fence, Incarnation, Joined, Member, Members, Partitions, Pending,
-    Roster, Slice, Stats, Status, Store, StoreError, Trim,
+    Beat, Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Joined, Member, Members, Partitions,
+    Pending, Roster, Slice, Stats, Status, Store, StoreError, Trim,
 };
 use crate::wire::{EntityId, Partition};
 
@@ -87,7 +87,7 @@ impl RedisStore {
         let (seeds, access) = Access::read(&options)?;
         let scripts = Scripts::new();
         #[cfg(feature = "testing")]
-        let scripts = options.mutant.into_iter().fold(scripts, Scripts::without);
+        let scripts = options.mutants.iter().copied().fold(scripts, Scripts::without);
         let lives = Arc::new(Lives::new(options.partitions));
         let setup = Setup {
             access,
@@ -145,6 +145,9 @@ impl Store for RedisStore {
     }
     fn release(&self, id: EntityId, fence: Fence) -> Pending<()> {
         self.entities(move |entities| async move { entities.release(id, fence).await })
+    }
+    fn has(&self, id: EntityId, field: Field) -> Pending<bool> {
+        self.entities(move |entities| async move { entities.has(id, field).await })
     }
     fn verify(&self, id: EntityId, fence: Fence) -> Pending<bool> {
         self.entities(move |entities| async move { entities.verify(id, fence).await })

@@ -26,7 +26,7 @@ pub struct RedisOptions {
     pub(super) partitions: u16,
     pub(super) response_timeout: Duration,
     #[cfg(feature = "testing")]
-    pub(super) mutant: Option<Mutant>,
+    pub(super) mutants: Vec<Mutant>,
 }
 
 impl RedisOptions {
@@ -42,7 +42,7 @@ impl RedisOptions {
             partitions: PARTITIONS_DEFAULT,
             response_timeout: RESPONSE_TIMEOUT,
             #[cfg(feature = "testing")]
-            mutant: None,
+            mutants: Vec::new(),
         }
     }
 
@@ -95,11 +95,11 @@ impl RedisOptions {
         self
     }
 
-    /// Leaves a check out of the scripts.
+    /// Leaves a check out of the scripts, or what it needs to succeed.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn mutant(mut self, mutant: Mutant) -> Self {
-        self.mutant = Some(mutant);
+        self.mutants.push(mutant);
         self
     }
 }

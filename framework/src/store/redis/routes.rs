@@ -120,7 +120,7 @@ impl Routes {
         if links.iter().any(Option::is_none) {
             return Err(failed("the Redis Cluster has slots that no server holds: see CLUSTER INFO"));
         }
-        for link in self.map.borrow().kept.values().map(|kept| kept.link.clone()).collect::<Vec<_>>() {
+        for link in self.links() {
             if let Some(server) = link.first_server().filter(|_| !link.is_up()) {
                 link.connect(server).await?;
             }
@@ -196,6 +196,10 @@ impl Routes {
         Ok(())
     }
 
+    fn links(&self) -> Vec<Rc<Link>> {
+        self.map.borrow().kept.values().map(|kept| kept.link.clone()).collect()
+    }
+
     fn partitions_of(&self, link: &Rc<Link>) -> Vec<Partition> {
         let map = self.map.borrow();
         let theirs = map.of.iter().enumerate().filter(|(_, of)| of.as_ref().is_some_and(|of| Rc::ptr_eq(of, link)));
@@ -203,7 +207,7 @@ impl Routes {
     }
 
     async fn read_slots(&self) -> Result<Vec<(u16, u16, Server)>, StoreError> {
-        let known: Vec<Rc<Link>> = self.map.borrow().kept.values().map(|kept| kept.link.clone()).collect();
+        let known = self.links();
         let mut ask = Pipeline::new();
         ask.cmd("CLUSTER").arg("SLOTS");
         for link in known.iter().filter(|link| link.is_up()) {

@@ -21,11 +21,18 @@ macro_rules! scripts {
     ($($name:ident),*) => {
         /// All of them.
         #[derive(Debug)]
-        pub(super) struct Scripts { $(pub(super) $name: Script),* }
+        pub(super) struct Scripts {
+            $(pub(super) $name: Script,)*
+            /// Commits make their entries in the indexes first.
+            pub(super) hints: bool,
+        }
 
         impl Scripts {
             pub(super) fn new() -> Self {
-                Self { $($name: Script::new(include_str!(concat!("scripts/", stringify!($name), ".lua")))),* }
+                Self {
+                    $($name: Script::new(include_str!(concat!("scripts/", stringify!($name), ".lua"))),)*
+                    hints: true,
+                }
             }
 
             pub(super) fn all(&self) -> impl Iterator<Item = &Script> {
@@ -78,6 +85,8 @@ pub enum Mutant {
     Version,
     /// A commit is applied without its entry in the agenda.
     Agenda,
+    /// A commit is sent without making its entry in the agenda.
+    Hint,
     /// A silo that is dead renews, or moves on.
     Dead,
     /// A silo that is dead joins again.
@@ -90,6 +99,7 @@ pub enum Mutant {
 impl Scripts {
     pub(super) fn without(mut self, mutant: Mutant) -> Self {
         let mark = format!("-- check: {}", format!("{mutant:?}").to_lowercase());
+        self.hints &= mutant != Mutant::Hint;
         for script in self.all_mut() {
             let kept: Vec<&str> = script.text.lines().filter(|line| !line.ends_with(&mark)).collect();
             *script = Script::new(&kept.join("\n"));

@@ -61,12 +61,13 @@ impl Access {
             // What the parser says about a URL may quote it, with the password.
             let bad =
                 || failed("the URL of Redis can't be read: write redis://host:port, or rediss://host:port for TLS");
-            let info = url.as_str().into_connection_info().map_err(|_| bad())?;
-            let (host, port, tls) = match info.addr() {
-                ConnectionAddr::Tcp(host, port) => (host.clone(), *port, false),
-                ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port, true),
-                _ => return Err(bad()),
+            // The library reads this scheme only where it makes such connections itself.
+            let (tls, url) = match url.strip_prefix("rediss://") {
+                Some(rest) => (true, format!("redis://{rest}")),
+                None => (false, url.clone()),
             };
+            let info = url.into_connection_info().map_err(|_| bad())?;
+            let ConnectionAddr::Tcp(host, port) = info.addr().clone() else { return Err(bad()) };
             if redis.is_some() && tls != encrypted {
                 return Err(failed("the URLs of Redis have to begin all with redis://, or all with rediss://"));
             }
@@ -144,7 +145,7 @@ impl Drop for Driver {
 
 /// Redis can't be reached; what was on its way has an unknown outcome.
 pub(super) fn away(server: &Server, why: &dyn fmt::Display) -> StoreError {
-    failed(format!("Redis at {server} can't be reached ({why}); it is tried again and again"))
+    failed(format!("Redis at {server} can't be reached ({why})"))
 }
 
 /// It did not let us in.

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{claim, commit, done, id, trim, wish};
-use crate::store::{Claimed, Commit, Committed, Fence, Field, Partitions, Refusal, Store, StoreError};
+use crate::store::{Claim, Claimed, Commit, Committed, Fence, Field, Partitions, Refusal, Store, StoreError};
 use crate::wire::EntityId;
 
 /// A record never committed has version 0 and nothing in it.
@@ -38,6 +38,38 @@ pub async fn a_claim_names_the_owner_to_others(store: &dyn Store) {
     store.release(id("a"), record.fence).await.unwrap();
     assert!(!store.verify(id("a"), record.fence).await.unwrap());
     assert!(store.verify(id("a"), claim(store, &id("a"), 2, 13).await.fence).await.unwrap());
+}
+
+/// An owner that the asker knows to be dead is taken over, and can't write any more.
+pub async fn a_dead_owner_is_taken_over(store: &dyn Store) {
+    let old = claim(store, &id("a"), 1, 10).await;
+    done(store, commit(&old, &id("a"), b"old")).await;
+    let over = Claim { over: Some(Uuid::from_u128(1)), ..wish(&id("a"), 2, 11) };
+    let Claimed::Granted(new) = store.claim(over).await.unwrap() else { panic!("the dead one still owns it") };
+    assert_eq!((new.version, &new.state, new.fence.epoch), (1, &Some("old".into()), 11));
+    let refused = store.commit(Commit { version: 1, ..commit(&old, &id("a"), b"zombie") }).await.unwrap();
+    assert_eq!(refused, Committed::Refused(Refusal::Superseded));
+    done(store, commit(&new, &id("a"), b"new")).await;
+}
+
+/// Whoever owns it now is not the one that is known to be dead: it is taken.
+pub async fn another_owner_is_not_taken_over(store: &dyn Store) {
+    let held = claim(store, &id("a"), 1, 10).await;
+    let over = Claim { over: Some(Uuid::from_u128(3)), ..wish(&id("a"), 2, 11) };
+    match store.claim(over).await.unwrap() {
+        Claimed::Taken { owner } => assert_eq!(owner, Uuid::from_u128(1)),
+        Claimed::Granted(record) => panic!("granted to two owners: {record:?}"),
+    }
+    assert!(store.verify(id("a"), held.fence).await.unwrap());
+    done(store, commit(&held, &id("a"), b"s")).await;
+}
+
+/// What the store takes for the life of the data is what records say.
+pub async fn the_generation_is_that_of_the_records(store: &dyn Store) {
+    for key in ["a", "b", "c"] {
+        assert_eq!(claim(store, &id(key), 1, 10).await.generation, store.generation(&id(key)));
+    }
+    assert_eq!(store.lives(), 0);
 }
 
 /// An owner whose answer was lost claims again with a fresh nonce; what it held before is worth nothing.

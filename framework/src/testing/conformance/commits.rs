@@ -1,9 +1,10 @@
 //! What turns did, whole or not at all.
 
 use bytes::Bytes;
+use uuid::Uuid;
 
-use super::{claim, commit, done, every_field, id};
-use crate::store::{Commit, Committed, Fence, Field, Partitions, Record, Refusal, StateWrite, Store};
+use super::{claim, commit, done, every_field, id, trim};
+use crate::store::{Commit, Committed, Fence, Field, Partitions, Record, Refusal, StateWrite, Store, Trim};
 use crate::wire::EntityId;
 
 /// What one commit wrote is what the next claim reads.
@@ -32,6 +33,25 @@ pub async fn a_commit_under_an_old_claim_is_refused(store: &dyn Store) {
     let refused = store.commit(commit(&old, &id("a"), b"old")).await.unwrap();
     assert_eq!(refused, Committed::Refused(Refusal::Superseded));
     assert_eq!(claim(store, &id("a"), 2, 12).await.state, Some("new".into()));
+}
+
+/// Owner, nonce and epoch: one that differs is enough to be refused.
+pub async fn every_part_of_the_fence_counts(store: &dyn Store) {
+    let record = claim(store, &id("a"), 1, 10).await;
+    let fence = record.fence;
+    let others = [
+        Fence { owner: Uuid::from_u128(2), ..fence },
+        Fence { nonce: fence.nonce ^ 1, ..fence },
+        Fence { epoch: fence.epoch + 1, ..fence },
+    ];
+    for fence in others {
+        let refused = store.commit(Commit { fence, ..commit(&record, &id("a"), b"s") }).await.unwrap();
+        assert_eq!(refused, Committed::Refused(Refusal::Superseded), "{fence:?}");
+        assert!(!store.verify(id("a"), fence).await.unwrap());
+        assert!(!store.trim(Trim { fence, ..trim(&record, &id("a"), Vec::new(), None) }).await.unwrap());
+        store.release(id("a"), fence).await.unwrap();
+    }
+    done(store, commit(&record, &id("a"), b"s")).await;
 }
 
 /// The same commit again is `Done` again, whatever it carries, and is applied once.

@@ -1,7 +1,10 @@
 //! What goes without a turn, and what finds entities without naming them.
 
+use std::sync::Arc;
+
 use super::{claim, commit, done, every_field, id, trim};
 use crate::store::{Commit, Due, Field, Partitions, Store, Trim};
+use crate::wire::PARTITIONS_DEFAULT;
 
 /// A trim removes fields and sets the wake time, if the claim is still the current one; the version stays.
 pub async fn a_trim_needs_the_claim_and_keeps_the_version(store: &dyn Store) {
@@ -40,6 +43,44 @@ pub async fn the_agenda_names_who_asked_to_be_woken(store: &dyn Store) {
     assert_eq!(store.due(Partitions::All, u64::MAX, 2).await.unwrap(), [due(10, "b"), due(20, "e")]);
     let all = [due(10, "b"), due(20, "e"), due(30, "a"), due(u64::MAX, "d")];
     assert_eq!(store.due(Partitions::All, u64::MAX, 10).await.unwrap(), all);
+}
+
+/// Whoever watches some partitions is told of theirs, and of no less. A store of one process may tell of all.
+pub async fn the_agenda_is_read_by_partition(store: &dyn Store) {
+    let partitions = store.members().map_or(PARTITIONS_DEFAULT, |members| members.partitions());
+    let mut expected = Vec::new();
+    for number in 0..20_u64 {
+        let id = id(&number.to_string());
+        let record = claim(store, &id, 1, 10).await;
+        done(store, Commit { wake: Some(number), ..commit(&record, &id, b"s") }).await;
+        if id.partition(partitions).is_multiple_of(2) {
+            expected.push(Due { wake: number, id });
+        }
+    }
+    let even: Arc<[u16]> = (0..partitions).filter(|partition| partition.is_multiple_of(2)).collect();
+    let mut due = store.due(Partitions::These(even), u64::MAX, 100).await.unwrap();
+    if store.members().is_none() {
+        due.retain(|due| due.id.partition(partitions).is_multiple_of(2));
+    }
+    assert_eq!(due, expected);
+    let none = Partitions::These(Arc::new([]));
+    assert!(store.members().is_none() || store.due(none, u64::MAX, 100).await.unwrap().is_empty());
+}
+
+/// An index that held many that were not due any more names those that are.
+pub async fn entries_that_are_over_hide_nobody(store: &dyn Store) {
+    for number in 0..30_u64 {
+        let id = id(&number.to_string());
+        let record = claim(store, &id, 1, 10).await;
+        done(store, Commit { wake: Some(number), ..commit(&record, &id, b"s") }).await;
+        if number < 29 {
+            let later = number.is_multiple_of(2).then_some(1_000);
+            assert!(store.trim(trim(&record, &id, Vec::new(), later)).await.unwrap());
+        }
+    }
+    let last = Due { wake: 29, id: id("29") };
+    assert_eq!(store.due(Partitions::All, 100, 1).await.unwrap(), [last]);
+    assert_eq!(store.due(Partitions::All, 2_000, 100).await.unwrap().len(), 16);
 }
 
 /// Dead letters are found without naming their entity.

@@ -1,10 +1,12 @@
 //! The contract of a store, as checks that every store has to pass.
 //!
-//! [`all`] runs them, each on a store of its own. A check panics where the store breaks the contract.
+//! [`all`] runs them, each on a store of its own, and [`members::all`] those of the table of members. A check panics
+//! where the store breaks the contract.
 
 pub mod claims;
 pub mod commits;
 pub mod indexes;
+pub mod members;
 
 use std::sync::Arc;
 
@@ -20,9 +22,13 @@ pub async fn all<S: Store>(make: impl Fn() -> Arc<S>) {
     claims::reading_leaves_nothing_behind(&*make()).await;
     commits::a_commit_is_read_back_whole(&*make()).await;
     claims::a_claim_names_the_owner_to_others(&*make()).await;
+    claims::a_dead_owner_is_taken_over(&*make()).await;
+    claims::another_owner_is_not_taken_over(&*make()).await;
+    claims::the_generation_is_that_of_the_records(&*make()).await;
     claims::claiming_again_supersedes_the_older_claim(&*make()).await;
     claims::epochs_rise_with_every_claim(&*make()).await;
     commits::a_commit_under_an_old_claim_is_refused(&*make()).await;
+    commits::every_part_of_the_fence_counts(&*make()).await;
     commits::a_repeated_commit_id_is_done_and_changes_nothing(&*make()).await;
     commits::a_lost_answer_is_not_a_refusal(&*make()).await;
     commits::a_refused_commit_changes_nothing(&*make()).await;
@@ -32,6 +38,8 @@ pub async fn all<S: Store>(make: impl Fn() -> Arc<S>) {
     indexes::a_trim_needs_the_claim_and_keeps_the_version(&*make()).await;
     indexes::a_trim_of_nothing_leaves_nothing(&*make()).await;
     indexes::the_agenda_names_who_asked_to_be_woken(&*make()).await;
+    indexes::the_agenda_is_read_by_partition(&*make()).await;
+    indexes::entries_that_are_over_hide_nobody(&*make()).await;
     indexes::letters_are_listed_until_removed(&*make()).await;
     claims::ids_that_look_alike_are_apart(&*make()).await;
     commits::many_handed_over_together_all_land(&*make()).await;

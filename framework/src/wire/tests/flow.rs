@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, timeout};
 
 use super::fixture::*;
-use crate::wire::{Cause, Header, SendError, WireLimits};
+use crate::wire::{Cause, Header, Link, SendError, WireLimits};
 
 #[tokio::test]
 async fn a_hundred_thousand_frames_arrive_in_order() {
@@ -45,6 +45,51 @@ async fn what_was_queued_before_a_close_still_arrives() {
     }
     assert_eq!(far.closed().await, "the peer said goodbye: done");
     assert_eq!(near.closed().await, "done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn much_that_comes_at_once_is_read_to_its_end() {
+    // Pings are off: nothing but the bytes themselves may keep the connection reading.
+    let hour = Duration::from_secs(3600);
+    let limits = WireLimits { read_chunk_bytes: 1024, ping_every: hour, ..WireLimits::default() };
+    let (near, mut far) = pair(1 << 20, &limits).await;
+    for number in 0..500 {
+        near.link.send(message(number), |body| body.extend_from_slice(&[0; 1000])).unwrap();
+    }
+    for number in 0..500 {
+        assert!(matches!(far.event().await, Event::Frame(header, _) if header.correlation == number));
+    }
+}
+
+/// What happens between the connection's last look and its sleep, which no schedule of a test hits reliably.
+#[test]
+fn a_connection_does_not_fall_asleep_over_what_just_happened() {
+    let peer = crate::wire::peer::Peer {
+        role: crate::wire::Role::Client,
+        incarnation: uuid::Uuid::nil(),
+        address: None,
+        protocol: 1,
+        build: String::new(),
+        frame_bytes_max: 1000,
+    };
+    let link = Link::new(peer, &WireLimits::default());
+    let waker = std::task::Waker::noop();
+    let mut writing = Vec::new();
+    assert!(link.park(waker, true), "nothing happened");
+
+    link.unpark();
+    link.send(message(1), |_| {}).unwrap();
+    assert!(!link.park(waker, true), "there is something to write");
+    assert!(link.park(waker, false), "… but the stream takes nothing");
+    assert_eq!(link.take_ready(&mut writing), 1);
+    assert!(link.park(waker, true), "it was taken");
+
+    link.resume_reading();
+    assert!(!link.park(waker, true), "reading may go on");
+    assert!(link.park(waker, true), "which is said once");
+
+    link.close("enough");
+    assert!(!link.park(waker, false), "it is to end");
 }
 
 #[tokio::test]
@@ -95,7 +140,7 @@ async fn the_smaller_of_both_frame_limits_holds() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_frame_that_declares_too_much_is_refused_before_it_is_read() {
     let (mut raw, mut far, silo) = raw_peer(&WireLimits::default()).await;
     raw.write_all(&(5u32 << 20).to_be_bytes()).await.unwrap();
@@ -103,14 +148,14 @@ async fn a_frame_that_declares_too_much_is_refused_before_it_is_read() {
     assert_eq!(silo.stats.refused(Cause::Violation), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_frame_that_is_shorter_than_its_header_is_refused() {
     let (mut raw, mut far, _silo) = raw_peer(&WireLimits::default()).await;
     raw.write_all(&[0, 0, 0, 15]).await.unwrap();
     assert_eq!(far.closed().await, "a frame of 15 bytes is shorter than its header");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_kind_of_the_connection_that_does_not_exist_is_refused() {
     for kind in [0, 1, 5, 15] {
         let (mut raw, mut far, _silo) = raw_peer(&WireLimits::default()).await;

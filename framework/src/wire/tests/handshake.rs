@@ -243,6 +243,21 @@ async fn a_handshake_that_stands_still_ends_at_its_deadline_on_both_sides() {
     assert_eq!(began.elapsed(), Duration::from_secs(10));
 }
 
+#[tokio::test]
+async fn a_secret_from_a_file_is_without_the_end_of_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    std::fs::write(&path, format!("{SECRET}\r\n")).unwrap();
+    let read = Security::open().secret(crate::wire::Secret::from_file(&path).unwrap());
+    let (near, far) = shake(&client(read), &silo(secret(SECRET))).await;
+    near.expect("dialed");
+    far.expect("accepted");
+
+    std::fs::write(&path, " \n").unwrap();
+    assert!(crate::wire::Secret::from_file(&path).unwrap_err().contains("empty"));
+    assert!(crate::wire::Secret::from_file(&directory.path().join("none")).is_err());
+}
+
 #[test]
 fn a_secret_is_never_printed() {
     assert!(!format!("{:?} {:?}", secret(SECRET), silo(secret(SECRET))).contains("horse"));

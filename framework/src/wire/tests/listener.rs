@@ -35,6 +35,58 @@ async fn an_address_where_nobody_listens_is_refused_and_not_just_unreachable() {
 }
 
 #[tokio::test]
+async fn a_socket_that_reached_itself_reached_nobody() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let itself = socket.connect(address).await.expect("TCP allows it");
+    assert!(crate::wire::transport::is_itself(&itself));
+}
+
+/// Pings are off: a wake-up that is lost once hangs, and is not mended by the next tick.
+#[test]
+fn many_threads_share_a_connection_and_each_is_answered() {
+    const THREADS: u64 = 8;
+    const ROUNDS: u64 = 2_000;
+    let limits = WireLimits { ping_every: Duration::from_secs(3600), ..WireLimits::default() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (near, mut far) = runtime.block_on(async {
+        let (address, mut accepted) = listen(&silo(secret(SECRET)), &limits).await;
+        let near = connect(&address, &client(secret(SECRET)), &limits).await.expect("connected");
+        (near, timeout(PATIENCE, accepted.recv()).await.unwrap().unwrap())
+    });
+    // Each event of the accepting end is answered; each answer goes to the thread that it is for.
+    runtime.spawn(async move {
+        while let Some(Event::Frame(header, body)) = far.events.recv().await {
+            far.link.send(header, |out| out.extend_from_slice(&body)).expect("answered");
+        }
+    });
+    let (answers, waiting): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| std::sync::mpsc::channel()).unzip();
+    let link = near.link.clone();
+    let mut events = near.events;
+    runtime.spawn(async move {
+        while let Some(Event::Frame(header, body)) = events.recv().await {
+            let _ = answers[header.correlation as usize].send(body);
+        }
+    });
+    std::thread::scope(|scope| {
+        for (thread, answers) in (0..THREADS).zip(waiting) {
+            let link = &link;
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let said = (round << 8 | thread).to_le_bytes();
+                    link.send(message(thread), |body| body.extend_from_slice(&said)).expect("sent");
+                    let answer =
+                        answers.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{thread}: no answer {round}"));
+                    assert_eq!(answer.to_vec(), said);
+                }
+            });
+        }
+    });
+    link.close("done");
+}
+
+#[tokio::test]
 async fn outside_loopback_nothing_listens_without_a_secret_or_tls() {
     let limits = WireLimits::default();
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {

@@ -1,5 +1,5 @@
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use grange::CallError;
@@ -20,6 +20,18 @@ pub(crate) enum Failure {
     File { path: String, error: io::Error },
     #[error("{0}, and has not ended after a minute; nothing is lost: run it again to continue")]
     Slow(String),
+    #[error("a silo was not told {0}")]
+    Untold(&'static str),
+    #[error(
+        "{} is not there: install it, on Debian or Ubuntu with `sudo apt-get install redis-server`, or say where it is \
+         with --redis-server", .0.display()
+    )]
+    NoRedis(PathBuf),
+    /// A process that this one started did not do what it should. What it said comes behind.
+    #[error("{what}{said}")]
+    Server { what: String, said: String },
+    #[error("it was told to end before the last transfer was made")]
+    Interrupted,
 }
 
 impl Failure {
@@ -31,7 +43,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Input(_) => ExitCode::from(2),
-            Self::Grange(_) | Self::File { .. } | Self::Slow(_) => ExitCode::from(1),
+            _ => ExitCode::from(1),
         }
     }
 }

@@ -40,7 +40,8 @@ impl Tally {
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) file: PathBuf,
-    pub(crate) data: PathBuf,
+    /// Where the bank is.
+    pub(crate) place: String,
     /// What earlier runs had settled.
     pub(crate) earlier: Tally,
     /// What this run has settled.
@@ -63,7 +64,7 @@ impl fmt::Display for Report {
         let row = |f: &mut fmt::Formatter<'_>, name: &str, now: usize, earlier: usize| {
             writeln!(f, "{name:<10}{:>14}{:>14}", thousands(now as u64), thousands(earlier as u64))
         };
-        writeln!(f, "{} in {}", self.file.display(), self.data.display())?;
+        writeln!(f, "{} in {}", self.file.display(), self.place)?;
         writeln!(f, "{:<10}{:>14}{:>14}", "transfers", "this run", "earlier runs")?;
         row(f, "  done", self.now.done, self.earlier.done)?;
         row(f, "  refused", self.now.refused, self.earlier.refused)?;

@@ -32,7 +32,7 @@ impl Teller {
 
     /// How far these transfers are, in the order of the entries: earlier runs may have known some of them.
     pub(crate) async fn look_up(&self, entries: &[Entry]) -> Result<Vec<Result<Status, Conflict>>, Failure> {
-        let answers = entries.iter().map(|entry| self.transfer(entry).progress(entry.order.clone()));
+        let answers = entries.iter().map(|entry| ask(|| self.transfer(entry).progress(entry.order.clone())));
         stream::iter(answers)
             .buffered(self.in_flight)
             .map(|answer| match answer {
@@ -50,7 +50,8 @@ impl Teller {
             entries.iter().flat_map(|Entry { order, .. }| [&order.from, &order.to]).collect();
         // The names first: an account that has money and is not in the register would be missing from the sum.
         let register = self.client.entity::<Register>("accounts");
-        self.accounts = register.add(named.into_iter().cloned().collect()).await?;
+        let names: Vec<String> = named.into_iter().cloned().collect();
+        self.accounts = ask(|| register.add(names.clone())).await?;
         self.ask_all(|account| account.open(OPENING_BALANCE)).await?;
         Ok(())
     }
@@ -66,14 +67,14 @@ impl Teller {
 
     async fn make_one<'a>(&self, entry: &'a Entry) -> Result<(&'a Entry, Status), Failure> {
         let transfer = self.transfer(entry);
-        let mut status = transfer.submit(entry.order.clone()).await?;
+        let mut status = ask(|| transfer.submit(entry.order.clone())).await?;
         // Accepted: from here on it ends by itself, and this program only wants to know how.
         let mut pauses = Pauses::new();
         while status == Status::Underway {
             if !pauses.pause().await {
                 return Err(Failure::Slow(format!("transfer {} is under way", entry.id)));
             }
-            status = transfer.progress(entry.order.clone()).await?;
+            status = ask(|| transfer.progress(entry.order.clone())).await?;
         }
         Ok((entry, status))
     }
@@ -110,10 +111,27 @@ impl Teller {
     /// Asks every account the same, in the order of the names.
     async fn ask_all<T: Send + 'static>(
         &self,
-        ask: impl Fn(AccountRef) -> grange::Call<Account, T>,
+        call: impl Fn(AccountRef) -> grange::Call<Account, T>,
     ) -> Result<Vec<T>, Failure> {
-        let calls = self.accounts.iter().map(|name| ask(self.client.entity::<Account>(name)));
+        let call = &call;
+        let calls = self.accounts.iter().map(|name| ask(move || call(self.client.entity::<Account>(name))));
         Ok(stream::iter(calls).buffered(self.in_flight).try_collect().await?)
+    }
+}
+
+/// Asks until there is an answer, for as long as there is patience: silos may die and others take over meanwhile.
+///
+/// All tries have the same key, so that together they have one effect, and one outcome.
+async fn ask<E: grange::Durable, T: Send + 'static, X: Send + 'static>(
+    call: impl Fn() -> grange::Call<E, T, X>,
+) -> Result<T, CallError<X>> {
+    let key = Uuid::now_v7();
+    let mut pauses = Pauses::new();
+    loop {
+        match call().idempotent(key).await {
+            Err(error) if error.is_retryable() && pauses.pause().await => {}
+            answer => return answer,
+        }
     }
 }
 

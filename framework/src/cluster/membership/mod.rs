@@ -15,22 +15,25 @@
 //! What the store needs for five commands comes on top. The process died up to 400 ms after its last renewal, so that
 //! callers wait for less.
 
+mod inbox;
+mod life;
+
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io, thread};
 
-use futures_util::future::{Either, join_all, select};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
 
+#[cfg(feature = "testing")]
+use crate::cluster::Mutant;
 use crate::cluster::handle::Notice;
 use crate::cluster::{
-    BootClock, ClusterError, Disturbance, Event, Handle, Lease, Loss, Probe, Probed, Renewal, Suspicions, Table,
+    ClusterError, Disturbance, Event, Handle, Lease, Loss, Probe, Probed, Renewal, Settings, Suspicions, Table, Vitals,
 };
-use crate::store::{Beat, Incarnation, Joined, Member, Members, Pending, Roster, Status, StoreError};
-use crate::wire::Partition;
+use crate::store::{Beat, Incarnation, Members, Pending, Roster, Status, StoreError};
 
 /// How often the lease is renewed: three renewals may fail before it ends.
 const BEAT: Duration = Duration::from_millis(400);
@@ -48,48 +51,6 @@ const PLACE_TRIES: usize = 3;
 const JITTER_MS: u64 = 50;
 /// Notices that wait while the store is asked: past it, their senders wait, and hints are dropped.
 const NOTICES_MAX: usize = 1_024;
-
-/// What a silo tells the others about itself, and what it is told from outside.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    /// Where others reach it.
-    pub(crate) address: String,
-    /// Its share of the partitions.
-    pub(crate) weight: u32,
-    /// The kinds that it hosts.
-    pub(crate) kinds: Vec<String>,
-    /// The version of the wire protocol.
-    pub(crate) protocol: u16,
-    /// Its program's version.
-    pub(crate) build: String,
-    /// Into how many partitions the ids are divided.
-    pub(crate) partitions: Partition,
-    /// How long the first join may take.
-    pub(crate) join: Duration,
-    /// The boot clock, or a simulation's.
-    pub(crate) clock: BootClock,
-    /// The only source of randomness: a fresh incarnation.
-    pub(crate) fresh: Arc<dyn Fn() -> Incarnation + Send + Sync>,
-    /// A mistake planted on purpose, to see that the tests find it.
-    #[cfg(feature = "testing")]
-    pub(crate) mutant: Option<Mutant>,
-}
-
-/// Mistakes that must be found.
-#[cfg(feature = "testing")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mutant {
-    /// A silo that was declared dead goes on as if nothing had happened.
-    DeadRevives,
-    /// An error of the store is taken for the death of the others.
-    ErrorsKill,
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Settings({}, weight {}, {:?})", self.address, self.weight, self.kinds)
-    }
-}
 
 /// Keeps a silo in its cluster: joins, renews its lease, watches the others, places, drains, leaves, and joins anew when
 /// its life was lost.
@@ -115,10 +76,6 @@ pub(crate) struct Membership {
     /// Since when something fails, for one line in the log and not ten a second.
     troubled: bool,
 }
-
-/// Whether every arbiter of the silo has done something in the last two seconds. The lease is not renewed while one has
-/// not: a silo that is stuck must be seen from outside.
-pub(crate) type Vitals = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Where the silo is going.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -232,74 +189,6 @@ impl Membership {
         self.table.borrow().clone()
     }
 
-    /// Joins, tries until it is in; `Some`: it ended before it was.
-    async fn join(&mut self, limit: Option<Duration>) -> Result<Option<End>, ClusterError> {
-        let started = Instant::now();
-        let mut is_in_table = false;
-        loop {
-            match self.try_join(&mut is_in_table).await {
-                Ok(true) => break,
-                Ok(false) => return Ok(Some(End::Lost(Loss::Dead))),
-                Err(error) if error.is_final() || limit.is_some_and(|limit| started.elapsed() >= limit) => {
-                    return Err(error);
-                }
-                Err(error) => self.trouble(&error),
-            }
-            if !self.pause_until(Instant::now() + LOOK).await {
-                return Ok(Some(End::Abandoned));
-            } else if self.course != Course::Stay {
-                return Err(ClusterError::Stopped);
-            }
-        }
-        self.suspicions = Suspicions::new(self.me(), self.now());
-        self.recovered();
-        tracing::info!(target: "grange", silo = %self.me(), address = self.settings.address, "in the cluster");
-        let told = self.events.send(Event::Active(self.me())).await;
-        Ok(told.is_err().then_some(End::Abandoned))
-    }
-
-    /// One try. `false`: this life is over.
-    async fn try_join(&mut self, is_in_table: &mut bool) -> Result<bool, ClusterError> {
-        let me = self.me();
-        if !*is_in_table {
-            let (partitions, member) = (self.settings.partitions, self.member());
-            match limited(self.members.join(member, partitions)).await? {
-                Joined::Done { .. } => *is_in_table = true,
-                Joined::Partitions(fixed) => return Err(ClusterError::Partitions { fixed, wanted: partitions }),
-            }
-        }
-        if self.renew().await?.is_none() {
-            return Ok(false);
-        }
-        let address = self.settings.address.clone();
-        match probed(&*self.probe, &address).await {
-            Probed::Answers(who) if who == me => {}
-            Probed::Answers(by) if self.former != Some(by) => return Err(ClusterError::AddressTaken { address, by }),
-            probed => return Err(ClusterError::Unreachable { address, probed, limit: self.settings.join }),
-        }
-        // `false` may be a lost answer's doing: if it means death, the next renewal says so.
-        limited(self.members.advance(me, Status::Active)).await?;
-        self.read().await?;
-        self.place(true).await?;
-        Ok(true)
-    }
-
-    fn member(&self) -> Member {
-        let mut kinds = self.settings.kinds.clone();
-        kinds.sort();
-        kinds.dedup();
-        Member {
-            incarnation: self.me(),
-            address: self.settings.address.clone(),
-            weight: self.settings.weight,
-            kinds,
-            protocol: self.settings.protocol,
-            build: self.settings.build.clone(),
-            status: Status::Joining,
-            joined: 0,
-        }
-    }
-
     /// From active to the end of this life.
     async fn live(&mut self) -> End {
         loop {
@@ -322,11 +211,9 @@ impl Membership {
     }
 
     /// Renews the lease, and does what the answer calls for. `false`: this life is over.
-    async fn look(&mut self) -> Result<bool, StoreError> {
+    async fn look(&mut self) -> Result<bool, ClusterError> {
         if !(self.vitals)() {
-            return Err(StoreError::Failed {
-                reason: "an arbiter of this silo is stuck: the lease is not renewed".into(),
-            });
+            return Err(ClusterError::Stuck);
         }
         let renewed = self.renew().await;
         #[cfg(feature = "testing")]
@@ -369,7 +256,7 @@ impl Membership {
 
     #[cfg(feature = "testing")]
     async fn misjudge<T>(&self, renewed: &Result<T, StoreError>) {
-        if renewed.is_err() && self.settings.mutant == Some(Mutant::ErrorsKill) {
+        if renewed.is_ok() && self.troubled && self.settings.mutant == Some(Mutant::ErrorsKill) {
             for member in self.table().living().filter(|member| member.incarnation != self.me()) {
                 let _ = self.members.declare_dead(member.incarnation, 0).await;
             }
@@ -434,7 +321,7 @@ impl Membership {
 
     fn look_at_suspects(&mut self) {
         let table = self.table();
-        for (who, address) in self.suspicions.to_probe(&table) {
+        for (who, address) in self.suspicions.choose_probes(&table) {
             let (probe, own) = (self.probe.clone(), self.own.clone());
             tokio::spawn(async move {
                 let probed = probed(&*probe, &address).await;
@@ -442,119 +329,6 @@ impl Membership {
                     let _ = own.send(Notice::Probed(who, probed)).await;
                 }
             });
-        }
-    }
-
-    /// Lets time pass, and takes what comes. Ends early when there is reason to look, or to go. `false`: nobody has a handle any more.
-    async fn pause_until(&mut self, until: Instant) -> bool {
-        loop {
-            let notice = match self.backlog.pop_front() {
-                Some(notice) => Some(notice),
-                None => match timeout_at(until, self.inbox.recv()).await {
-                    Ok(notice) => notice,
-                    Err(_) => return true,
-                },
-            };
-            let Some(notice) = notice else { return false };
-            if self.take(notice).await {
-                return true;
-            }
-        }
-    }
-
-    /// Says whether to look at once.
-    async fn take(&mut self, notice: Notice) -> bool {
-        match notice {
-            Notice::Suspect(who) => {
-                let (was, table) = (self.suspicions.any(), self.table());
-                self.suspicions.hint(who, &table, self.now());
-                !was && self.suspicions.any()
-            }
-            Notice::Probed(who, probed) => {
-                let table = self.table();
-                self.suspicions.probed(who, probed, &table);
-                false
-            }
-            Notice::Reread(asker) => {
-                self.reread(asker).await;
-                false
-            }
-            Notice::Renounce(life) => {
-                self.renounced |= life == self.me();
-                self.renounced
-            }
-            Notice::Drain => {
-                let was = self.course;
-                self.course = was.max(Course::Drain);
-                was != self.course
-            }
-            Notice::Leave => {
-                self.course = Course::Leave;
-                true
-            }
-        }
-    }
-
-    /// One reading for all who have asked before it begins.
-    async fn reread(&mut self, first: oneshot::Sender<Result<Arc<Table>, StoreError>>) {
-        let mut askers = vec![first];
-        let waiting = std::mem::take(&mut self.backlog);
-        for notice in waiting.into_iter().chain(std::iter::from_fn(|| self.inbox.try_recv().ok())) {
-            match notice {
-                Notice::Reread(asker) => askers.push(asker),
-                other => self.backlog.push_back(other),
-            }
-        }
-        let table = self.read().await;
-        for asker in askers {
-            let _ = asker.send(table.clone());
-        }
-    }
-
-    /// This life is over: everything of it has to be gone before the next one begins. `false`: there will be none.
-    async fn begin_anew(&mut self, loss: Loss) -> bool {
-        let old = self.me();
-        tracing::error!(
-            target: "grange",
-            silo = %old,
-            ?loss,
-            "this silo lost its place in the cluster: it drops what is in memory and joins as a new incarnation"
-        );
-        let (dropped, consent) = oneshot::channel();
-        if self.events.send(Event::Lost { incarnation: old, loss, dropped }).await.is_err() {
-            return false;
-        }
-        if !self.until_dropped(consent).await {
-            return false;
-        }
-        if loss == Loss::Renounced {
-            // Nothing of it is in memory: others need not wait. If this fails, they find that a younger one is there.
-            let _ = limited(self.members.advance(old, Status::Left)).await;
-        }
-        if self.course != Course::Stay {
-            return false;
-        }
-        self.former = Some(old);
-        self.renounced = false;
-        self.incarnation.send_replace((self.settings.fresh)());
-        true
-    }
-
-    async fn until_dropped(&mut self, mut consent: oneshot::Receiver<()>) -> bool {
-        loop {
-            let notice = {
-                let next = pin!(self.inbox.recv());
-                match select(&mut consent, next).await {
-                    Either::Left((dropped, _)) => return dropped.is_ok(),
-                    Either::Right((notice, _)) => notice,
-                }
-            };
-            let Some(notice) = notice else { return false };
-            self.take(notice).await;
-            if self.course == Course::Leave {
-                // Who leaves has given everything back.
-                return true;
-            }
         }
     }
 
@@ -570,15 +344,15 @@ impl Membership {
         }
     }
 
-    fn trouble(&mut self, error: &dyn std::error::Error) {
+    fn trouble(&mut self, error: &ClusterError) {
         if !std::mem::replace(&mut self.troubled, true) {
-            tracing::warn!(target: "grange", %error, "the lease is not renewed, and replies are held when it ends");
+            tracing::warn!(target: "grange", %error, "this silo can't do its part in the cluster; when its lease ends, replies are held");
         }
     }
 
     fn recovered(&mut self) {
         if std::mem::take(&mut self.troubled) {
-            tracing::info!(target: "grange", "the lease is renewed again");
+            tracing::info!(target: "grange", "this silo does its part in the cluster again");
         }
     }
 

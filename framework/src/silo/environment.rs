@@ -1,0 +1,61 @@
+//! A silo's settings from the environment, so that one binary serves a laptop and production.
+
+use crate::silo::builder::SiloBuilder;
+use crate::wire::Tls;
+
+impl SiloBuilder {
+    /// The settings that `read` knows, by the names of [`Silo::from_env`](crate::Silo::from_env).
+    pub(crate) fn with_env(mut self, read: &dyn Fn(&str) -> Option<String>) -> Self {
+        if read("GRANGE_IN_MEMORY").is_some_and(|value| value == "1") {
+            self = self.in_memory();
+        }
+        #[cfg(feature = "embedded")]
+        if let Some(path) = read("GRANGE_EMBEDDED") {
+            self = self.embedded(path);
+        }
+        #[cfg(feature = "redis")]
+        if let Some(url) = read("GRANGE_REDIS") {
+            self = self.redis(url);
+        }
+        if let Some(name) = read("GRANGE_CLUSTER") {
+            self = self.cluster(name);
+        }
+        if let Some(address) = read("GRANGE_LISTEN") {
+            self = self.listen(address);
+        }
+        if let Some(address) = read("GRANGE_ADVERTISE") {
+            self = self.advertise(address);
+        }
+        if let Some(path) = read("GRANGE_SECRET_FILE") {
+            self = self.secret_file(path);
+        }
+        match (read("GRANGE_TLS_CA"), read("GRANGE_TLS_CERT"), read("GRANGE_TLS_KEY")) {
+            (None, None, None) => {}
+            (Some(ca), Some(certificate), Some(key)) => match Tls::from_files(ca, certificate, key) {
+                Ok(tls) => self = self.tls(tls),
+                Err(error) => self.fault = Some(error.to_string()),
+            },
+            _ => {
+                self.fault = Some("GRANGE_TLS_CA, GRANGE_TLS_CERT and GRANGE_TLS_KEY go together: set all three".into())
+            }
+        }
+        self = self.number(read, "GRANGE_WEIGHT", Self::weight);
+        self.number(read, "GRANGE_WORKERS", Self::workers)
+    }
+
+    fn number<N: std::str::FromStr>(
+        mut self,
+        read: &dyn Fn(&str) -> Option<String>,
+        name: &str,
+        set: impl FnOnce(Self, N) -> Self,
+    ) -> Self {
+        match read(name).map(|value| (value.parse(), value)) {
+            None => self,
+            Some((Ok(number), _)) => set(self, number),
+            Some((Err(_), value)) => {
+                self.fault = Some(format!("{name} is `{value}`: it must be a number, such as 4"));
+                self
+            }
+        }
+    }
+}
