@@ -43,6 +43,23 @@ impl Account {
         turn.send(payee.receive(amount).then(turn.me().on_received(amount)));
         Ok(())
     }
+    /// Asks the first of these to go on with the rest.
+    async fn walk(&mut self, mut path: Vec<String>, turn: &mut Turn<Self>) -> Result<(), String> {
+        if path.is_empty() {
+            return Ok(());
+        }
+        let next = turn.entity::<Account>(path.remove(0));
+        next.walk(path).await.map_err(|error| error.to_string())
+    }
+    /// When the other one is surely at it, too, asks it.
+    async fn meet(&mut self, other: String, turn: &mut Turn<Self>) -> Result<u64, String> {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        turn.entity::<Account>(other).deposit(0).await.map_err(|error| error.to_string())
+    }
+    async fn demand(&mut self, from: String, amount: u64, turn: &mut Turn<Self>) {
+        let debtor = turn.entity::<Account>(from);
+        turn.send(debtor.withdraw(amount));
+    }
     async fn receive(&mut self, amount: u64) -> u64 {
         self.balance += amount;
         self.received.push(amount);
@@ -106,6 +123,7 @@ macro_rules! on_memory_and_redis { ($($test:ident)*) => {
 } }
 
 on_memory_and_redis! {
+    asks_that_go_round_between_silos_end_as_a_cycle
     a_client_calls_an_entity_of_one_silo
     entities_live_on_three_silos_and_everybody_reaches_them
     messages_go_from_silo_to_silo_once_and_in_order
@@ -199,6 +217,80 @@ async fn a_silo_that_leaves_gives_its_entities_to_the_others(ground: Ground) {
     }
     within("a shutdown", going).await.unwrap().unwrap();
     for silo in silos {
+        within("a shutdown", silo.shutdown()).await.unwrap();
+    }
+}
+
+/// Both kinds: a chain that comes back to where it began, and two chains that wait for each other.
+async fn asks_that_go_round_between_silos_end_as_a_cycle(ground: Ground) {
+    let silos = ground.silos::<3>().await;
+    let client = client(&[&silos[0]]).await;
+    let names: Vec<String> = (0..12).map(|number| format!("round {number}")).collect();
+    let spread = async || {
+        for name in &names {
+            within("a balance", client.entity::<Account>(name.clone()).balance()).await.unwrap();
+        }
+        silos.iter().map(Silo::activations).collect::<Vec<_>>()
+    };
+    eventually("they are spread", spread, |live| live.iter().all(|live| *live >= 2)).await;
+    let mut path = names[1..].to_vec();
+    path.push(names[0].clone());
+    let walked = client.entity::<Account>(names[0].clone()).walk(path).timeout(Duration::from_secs(5));
+    let error = within("a walk in a circle", walked).await.unwrap_err().to_string();
+    assert!(error.contains("a cycle of asks") && error.contains("round 11"), "{error}");
+    for pair in names.chunks(2) {
+        let (one, other) = (client.entity::<Account>(pair[0].clone()), client.entity::<Account>(pair[1].clone()));
+        let one = one.meet(pair[1].clone()).timeout(Duration::from_secs(5));
+        let other = other.meet(pair[0].clone()).timeout(Duration::from_secs(5));
+        let (one, other) = within("two that wait for each other", async { tokio::join!(one, other) }).await;
+        let cyclic = [&one, &other]
+            .into_iter()
+            .filter(|end| end.as_ref().is_err_and(|error| error.to_string().contains("a cycle")));
+        assert_eq!(cyclic.count(), 1, "{one:?} {other:?}");
+    }
+    for silo in silos {
+        within("a shutdown", silo.shutdown()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_silo_with_another_secret_does_not_join() {
+    let store = Arc::new(MemoryStore::new(1));
+    let silo = |secret: &'static str| {
+        let silo = Silo::builder().entity::<Account>().cluster("test").listen("127.0.0.1:0").workers(1);
+        silo.store(store.clone()).secret(secret).start()
+    };
+    let one = within("a silo starts", silo("a secret of some length")).await.unwrap();
+    let refused = within("another is refused", silo("a secret of other length")).await.unwrap_err();
+    assert!(refused.to_string().contains("secret"), "{refused}");
+    let same = within("a silo starts", silo("a secret of some length")).await.unwrap();
+    let stranger =
+        async { Client::connect([one.address().unwrap()]).cluster("test").secret("not the secret at all").await };
+    let refused = within("a client is refused", stranger).await.unwrap_err();
+    assert!(refused.to_string().contains("secret"), "{refused}");
+    for silo in [one, same] {
+        within("a shutdown", silo.shutdown()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_tried_again() {
+    let store = Arc::new(MemoryStore::new(1));
+    let ground = Ground::Memory(store);
+    let [one, two] = ground.silos::<2>().await;
+    let client = client(&[&one]).await;
+    let (payer, payee) = (client.entity::<Account>("payer"), client.entity::<Account>("payee"));
+    payer.deposit(10).await.unwrap();
+    payer.demand("payee".into(), 5).await.unwrap();
+    let listed = || async { one.dead_letters(10).await.unwrap() };
+    let letters = eventually("a withdrawal from nothing is a dead letter", listed, |letters| letters.len() == 1).await;
+    let (entity, number, letter) = &letters[0];
+    payee.deposit(7).await.unwrap();
+    two.replay_dead_letter(entity, *number, letter);
+    let withdrawn = eventually("it is tried again", || payee.balance(), |balance| *balance == Ok(2)).await;
+    assert_eq!(withdrawn, Ok(2));
+    eventually("it is no dead letter any more", listed, Vec::is_empty).await;
+    for silo in [one, two] {
         within("a shutdown", silo.shutdown()).await.unwrap();
     }
 }

@@ -9,9 +9,7 @@
 //! Seeds repeat the choices of a run, not its timing: real processes have that of their own.
 
 pub mod application;
-#[cfg(feature = "cluster")]
 pub mod bench;
-#[cfg(feature = "cluster")]
 pub mod chaos;
 pub mod load;
 pub mod proxy;

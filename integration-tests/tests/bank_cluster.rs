@@ -175,7 +175,10 @@ async fn silos_and_a_client_by_hand() {
     assert!(!ended.err.contains("the silo did not start"), "{ended:#?}");
     let stranger = ["client", "--gateways", &gateways, "--cluster", "by-hand", "--secret-file", &wrong];
     let ended = run(place.words(&stranger, &file, "stranger")).await;
-    ended.expect(1, &["could not connect to the cluster `by-hand`", "not trusted"]);
+    ended.expect(
+        1,
+        &["could not connect to the cluster `by-hand`", "most likely the cluster's secret is another one there"],
+    );
 
     // Its address is taken, by another process that listens there.
     let taken = ["silo", "--listen", &silos[0].address, "--redis", &redis.url(), "--cluster", "by-hand"];

@@ -61,7 +61,7 @@ fn test(long: bool) -> Result<(), String> {
             Step::of("cargo test --release --package integration-tests --test bank_kill -- --nocapture")
                 .with("GRANGE_KILLS", "100"),
         );
-        let silos = "cargo test --release --package integration-tests --features cluster \
+        let silos = "cargo test --release --package integration-tests \
                      --test kills --test failover -- --nocapture";
         steps.push(Step::of(silos).with("GRANGE_LONG", "1"));
     }
@@ -72,6 +72,6 @@ fn test(long: bool) -> Result<(), String> {
 fn chaos(options: &[&str]) -> Result<(), String> {
     machine::prepare()?;
     // All of the programs: it starts the silo's.
-    Step::of("cargo build --quiet --package integration-tests --features cluster --bins").run()?;
-    Step::of("cargo run --quiet --package integration-tests --features cluster --bin chaos --").and(options).run()
+    Step::of("cargo build --quiet --package integration-tests --bins").run()?;
+    Step::of("cargo run --quiet --package integration-tests --bin chaos --").and(options).run()
 }

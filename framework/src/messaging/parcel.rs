@@ -39,6 +39,16 @@ fn yes() -> bool {
 }
 
 impl Parcel {
+    /// The entity that says it.
+    pub(crate) fn speaker(&self) -> Option<&EntityId> {
+        match self {
+            Self::Message { envelope, .. } => Some(&envelope.from),
+            Self::Acknowledge { by, .. } | Self::Later { by, .. } => Some(by),
+            Self::Forget { sender, .. } => Some(sender),
+            Self::DropLetter { .. } | Self::ReplayLetter { .. } | Self::Wake { .. } => None,
+        }
+    }
+
     /// Whom it is for.
     pub(crate) fn addressee(&self) -> &EntityId {
         match self {

@@ -173,17 +173,17 @@ impl<E: Entity> Host<E> {
                 Queued::Message(mail) => {
                     let life = self.shared.store.generation(&mail.envelope.from);
                     let parcel = Parcel::Message { envelope: mail.envelope, again: mail.again, life, far: true };
-                    self.shared.post_on(Post::Parcel(parcel));
+                    self.shared.post_on(Post::Parcel(parcel), 0);
                 }
                 Queued::Forget(sender, sequence) => {
-                    self.shared.post_on(Post::Parcel(Parcel::Forget { sender, target: target.clone(), sequence }));
+                    self.shared.post_on(Post::Parcel(Parcel::Forget { sender, target: target.clone(), sequence }), 0);
                 }
                 Queued::ReplayLetter(number, message) => {
                     let entity = target.clone();
-                    self.shared.post_on(Post::Parcel(Parcel::ReplayLetter { entity, number, message }));
+                    self.shared.post_on(Post::Parcel(Parcel::ReplayLetter { entity, number, message }), 0);
                 }
                 Queued::DropLetter(number) => {
-                    self.shared.post_on(Post::Parcel(Parcel::DropLetter { entity: target.clone(), number }));
+                    self.shared.post_on(Post::Parcel(Parcel::DropLetter { entity: target.clone(), number }), 0);
                 }
             }
         }

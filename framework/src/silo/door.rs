@@ -85,7 +85,7 @@ impl<E: Entity> Port<E> for Door<E> {
 }
 
 impl<E: Entity> Letterbox for Door<E> {
-    fn post(&self, post: Post, may_take: bool) {
+    fn post(&self, post: Post, may_take: bool, hops: u8) {
         let Some(shared) = self.shared.upgrade() else { return };
         let id = post.addressee();
         let Ok(key) = rmp_serde::from_slice::<E::Key>(&id.key) else {
@@ -96,7 +96,7 @@ impl<E: Entity> Letterbox for Door<E> {
             );
         };
         let to = RawRef::<E>::new(shared, key, None).inner;
-        self.hosts[self.arbiter(&to)].do_send(Posted { to, post, may_take });
+        self.hosts[self.arbiter(&to)].do_send(Posted { to, post, may_take, hops });
     }
 
     fn ask(&self, arrival: Arrival, may_take: bool) {

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use crate::clock::Tick;
 use crate::cluster::{Courier, Table, Told};
 use crate::entity::{Caller, Errand, Far, FarEnd, Realm, Source, lost_reply, unhosted};
-use crate::messaging::Parcel;
 use crate::silo::shared::{Arrival, Post, Shared};
 use crate::store::Incarnation;
 use crate::wire::{Ask, EntityId, Header, Inbound, Link, Manner, Role, SendError, Violation, frames, write_id};
@@ -98,8 +97,11 @@ impl Inbound for Receiver {
                     // It may have waited here for long: its sender sends it again, if it still is to be.
                     return Ok(());
                 }
-                if let Post::Parcel(Parcel::Message { envelope, .. }) = &post {
-                    self.gateway.courier.heard_from(&envelope.from, link.peer().incarnation);
+                // What came straight from its silo says where its entity is; what went astray says nothing.
+                if let (0, Post::Parcel(parcel)) = (header.hops, &post)
+                    && let Some(speaker) = parcel.speaker()
+                {
+                    self.gateway.courier.heard_from(speaker, link.peer().incarnation);
                 }
                 shared.arrive(post, header.hops.saturating_add(1));
                 Ok(())

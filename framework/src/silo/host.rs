@@ -223,15 +223,6 @@ impl<E: Entity> Host<E> {
         self.deliver(job);
     }
 
-    /// Something for an entity that is not in memory here and may not be taken.
-    fn stray(&self, post: Post) {
-        match &post {
-            // Word about what an activation sent or waits for: there is none here.
-            Post::Parcel(Parcel::Acknowledge { .. } | Parcel::Later { .. }) | Post::Probe(_) | Post::Found(_) => {}
-            Post::Parcel(_) => self.shared.post_on(post),
-        }
-    }
-
     /// A call whose caller is on this thread, outside of every host.
     pub(crate) fn run_here(self: &Rc<Self>, mut call: Box<dyn Job<E>>) -> u64 {
         let _inside = here::enter();
@@ -401,6 +392,8 @@ pub(crate) struct Posted<E: Entity> {
     pub(crate) post: Post,
     /// Whether the entity may be brought into memory for it.
     pub(crate) may_take: bool,
+    /// How often it came to the wrong silo.
+    pub(crate) hops: u8,
 }
 
 /// A call of another process.
@@ -429,10 +422,10 @@ impl<E: Entity> actix::Message for Posted<E> {
 
 impl<E: Entity> Handler<Posted<E>> for HostActor<E> {
     type Result = ();
-    fn handle(&mut self, Posted { to, post, may_take }: Posted<E>, _: &mut Self::Context) {
+    fn handle(&mut self, Posted { to, post, may_take, hops }: Posted<E>, _: &mut Self::Context) {
         let _inside = here::enter();
         if !may_take && self.0.catalog.borrow().find(&to).is_none() {
-            return self.0.stray(post);
+            return self.0.shared.post_on(post, hops);
         }
         match post {
             Post::Parcel(parcel) => self.0.receive(&to, parcel),

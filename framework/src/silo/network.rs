@@ -29,6 +29,9 @@ const STUCK_MS: Tick = 2_000;
 /// How long a silo that is looked for may take to connect, and again to say who it is.
 const KNOCK: Duration = Duration::from_millis(400);
 
+/// How long each of the others may take to connect, and again to let this silo in.
+const GREET: Duration = Duration::from_secs(1);
+
 /// How often the store is asked whether it began a new life.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -143,6 +146,7 @@ impl Plan {
             #[cfg(feature = "testing")]
             mutant: None,
         };
+        let roster = members.roster().await?;
         let vitals = vitals(shared.clone());
         let (membership, handle, events) = Membership::new(membership, members, Arc::new(probe), vitals);
         let tables = handle.clone();
@@ -158,6 +162,9 @@ impl Plan {
             !matches!(tables.table().status(incarnation), Some(Status::Dead | Status::Left))
         });
         let _ = identity_of_probe.set(identity.clone());
+        let active = roster.members.into_iter().filter(|member| member.status == Status::Active);
+        let others = active.map(|member| member.address).filter(|address| *address != ground.address);
+        greet(&ground.runtime, &identity, others.collect()).await?;
         Ok(Self { ground, membership, handle, events, identity, shared })
     }
 
@@ -213,6 +220,29 @@ impl Plan {
             Err(_) => Err(Error::Config("the silo's network thread ended; the log has more".into())),
         }
     }
+}
+
+/// The silos that are there must let this one in: one with another secret would get a share of the entities that nobody
+/// reaches. Those that don't answer now say nothing.
+async fn greet(runtime: &Runtime, identity: &Identity, others: Vec<String>) -> Result<()> {
+    let greetings = others.into_iter().map(|address| {
+        let identity = identity.clone();
+        let greeting = runtime.spawn(async move {
+            let (connect_timeout, handshake_timeout) = (GREET, GREET);
+            let limits = WireLimits { connect_timeout, handshake_timeout, ..WireLimits::default() };
+            crate::wire::connect(&address, &identity, &limits, |_| Box::new(Nobody)).await.map(drop)
+        });
+        async move { greeting.await.ok()?.err() }
+    });
+    for error in futures_util::future::join_all(greetings).await.into_iter().flatten() {
+        if matches!(error, ConnectError::Rejected { .. } | ConnectError::Untrusted { .. }) {
+            return Err(Error::Config(format!(
+                "a silo of this cluster does not take this one for one of its own: {error}; give all of them the same secret, or \
+                 certificates of one authority"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Whether every arbiter has swept lately: the membership's thread asks.

@@ -84,7 +84,7 @@ pub(crate) struct Kinds {
 /// The way to entities whose type the sender does not know.
 pub(crate) trait Letterbox: Send + Sync {
     /// Hands it to the host of its entity.
-    fn post(&self, post: Post, may_take: bool);
+    fn post(&self, post: Post, may_take: bool, hops: u8);
     /// Hands a call of another process to the host of its entity; one that is not in memory is taken there if it may be.
     fn ask(&self, arrival: Arrival, may_take: bool);
 }
@@ -187,7 +187,7 @@ impl Shared {
     /// Sends it on its way. A kind that nobody hosts keeps its messages at their senders, and is named once in the log.
     pub(crate) fn post(&self, post: Post) {
         match self.courier().map(|courier| courier.route(post.addressee())) {
-            None | Some(Route::Here) => self.post_here(post, true),
+            None | Some(Route::Here) => self.post_here(post, true, 0),
             Some(route) => self.post_far(route, post, 0),
         }
     }
@@ -195,21 +195,24 @@ impl Shared {
     /// It came from another silo.
     pub(crate) fn arrive(&self, post: Post, hops: u8) {
         let may_take = self.courier().is_none_or(|courier| courier.may_take(post.addressee(), hops));
-        self.post_here(post, may_take);
+        self.post_here(post, may_take, hops);
     }
 
-    /// It came here, and the entity is elsewhere.
-    pub(crate) fn post_on(&self, post: Post) {
+    /// It came here after so many detours, and the entity is elsewhere.
+    pub(crate) fn post_on(&self, post: Post, hops: u8) {
         let Some(courier) = self.courier() else { return };
+        if hops > HOPS_MAX + 2 {
+            return; // in circles: its sender sends it again, by what is known then
+        }
         match courier.route(post.addressee()) {
-            Route::Here => self.post_here(post, true),
-            route => self.post_far(route, post, HOPS_MAX),
+            Route::Here => self.post_here(post, true, hops),
+            route => self.post_far(route, post, hops.max(HOPS_MAX)),
         }
     }
 
-    fn post_here(&self, post: Post, may_take: bool) {
+    fn post_here(&self, post: Post, may_take: bool, hops: u8) {
         match self.letterbox(&post.addressee().kind) {
-            Some(letterbox) => letterbox.post(post, may_take),
+            Some(letterbox) => letterbox.post(post, may_take, hops),
             None => self.unhosted(&post.addressee().kind),
         }
     }
@@ -233,7 +236,7 @@ impl Shared {
     /// To an entity that is here, or else to nobody.
     fn post_home(&self, parcel: Parcel) {
         if let Some(letterbox) = self.letterbox(&parcel.addressee().kind) {
-            letterbox.post(Post::Parcel(parcel), false);
+            letterbox.post(Post::Parcel(parcel), false, u8::MAX);
         }
     }
 

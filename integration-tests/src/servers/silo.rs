@@ -132,7 +132,8 @@ fn program() -> PathBuf {
     let me = std::env::current_exe().expect("the path of this program");
     // target/debug/deps/kills-0123, or target/debug/chaos
     let beside = me.ancestors().skip(1).take(2).map(|directory| directory.join("chaos-silo"));
-    beside.into_iter().find(|program| program.exists()).unwrap_or_else(|| {
-        panic!("chaos-silo is not built: cargo build -p integration-tests --features cluster --bins")
-    })
+    beside
+        .into_iter()
+        .find(|program| program.exists())
+        .unwrap_or_else(|| panic!("chaos-silo is not built: cargo build -p integration-tests --bins"))
 }
