@@ -57,7 +57,8 @@ fn main() {
 async fn interleaved(callers: u32, each: u32, echo: std::net::SocketAddr, client: &Client) -> [Vec<Duration>; 3] {
     let mut taken: [Vec<Duration>; 3] = Default::default();
     for round in 0..=ROUNDS {
-        let times = [bare(callers, each, echo).await, with_tasks(callers, each, echo).await, asks(callers, each, client).await];
+        let times =
+            [bare(callers, each, echo).await, with_tasks(callers, each, echo).await, asks(callers, each, client).await];
         // The first one warms up.
         if round > 0 {
             taken.iter_mut().zip(times).for_each(|(taken, time)| taken.push(time));

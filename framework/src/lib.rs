@@ -20,6 +20,8 @@ pub use entity::{Durable, Entity, Handlers, IntoKey, Key, Reference, Stage, Supe
 pub use error::{CallError, Error, Failed, Never, Outcome, Result};
 pub use grange_macros::{entity, main, test};
 pub use messaging::{Cause, DeadLetter};
+#[cfg(feature = "testing")]
+pub use silo::SiloMutant;
 pub use silo::{Limits, Silo, SiloBuilder};
 
 /// What code with entities needs: `use grange::prelude::*;`. Never a `Result`.

@@ -186,6 +186,7 @@ on_both_stores!(
     an_entity_that_could_not_be_woken_is_woken_again,
     a_handler_that_always_fails_is_given_up_also_when_it_is_another_one_s_fault,
     a_cycle_that_closes_late_is_found_at_once,
+    a_message_is_not_forgotten_before_its_effect_is_committed,
     a_sender_whose_trim_was_lost_does_not_let_its_target_forget,
     a_target_that_leaves_at_once_keeps_no_record_of_its_senders,
     reminders_wait_for_room_in_the_outbox,
@@ -252,6 +253,37 @@ async fn a_sender_whose_trim_was_lost_does_not_let_its_target_forget(place: Plac
     a.tell_to_add("b".into()).await.unwrap();
     eventually("the third", async || b.n().await, |n| n.as_ref().is_ok_and(|n| *n >= 3)).await.unwrap();
     assert_eq!(b.n().await, Ok(3), "a message was applied twice");
+}
+
+/// A message whose target crashes while the commit that applied it is on its way.
+async fn a_message_is_not_forgotten_before_its_effect_is_committed(place: Place) {
+    let signs = Signs::default();
+    let first = silo(&place, &signs).start().await.unwrap();
+    place.store.hold_after(1);
+    first.client().entity::<Node>("a").tell_to_add("b".into()).await.unwrap();
+    within("the target's commit", place.store.until_commits(2)).await;
+    place.crash(first).await;
+    place.store.let_go();
+    let second = silo(&place, &signs).start().await.unwrap();
+    let b = second.client().entity::<Node>("b");
+    eventually("the message, sent again", || b.n(), |n| *n == Ok(1)).await.unwrap();
+}
+
+/// The same with a silo that acknowledges early loses it: the check can fail.
+#[tokio::test]
+async fn a_silo_that_acknowledges_early_loses_a_message() {
+    let (place, signs) = (Place::memory(), Signs::default());
+    let first = silo(&place, &signs).mutant(grange::SiloMutant::AcknowledgesEarly).start().await.unwrap();
+    place.store.hold_after(1);
+    first.client().entity::<Node>("a").tell_to_add("b".into()).await.unwrap();
+    within("the target's commit", place.store.until_commits(2)).await;
+    eventually("the sender forgets", async || first.store_stats().trims, |trims| *trims > 0).await;
+    place.crash(first).await;
+    place.store.let_go();
+    let outbox = fields(&place, "a").await.into_iter().filter(|field| matches!(field, Field::Outbox(_)));
+    assert_eq!(outbox.count(), 0, "the sender still has it");
+    let second = silo(&place, &signs).start().await.unwrap();
+    assert_eq!(second.client().entity::<Node>("b").n().await, Ok(0), "it was applied");
 }
 
 async fn a_target_that_leaves_at_once_keeps_no_record_of_its_senders(place: Place) {

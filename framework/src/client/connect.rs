@@ -82,7 +82,7 @@ impl Connect {
     pub fn secret_file(mut self, path: impl AsRef<Path>) -> Self {
         match Secret::from_file(path.as_ref()) {
             Ok(secret) => self.security = self.security.secret(secret),
-            Err(error) => self.fault = Some(error.to_string()),
+            Err(fault) => self.fault = Some(fault),
         }
         self
     }
@@ -113,7 +113,7 @@ impl Connect {
             return Err(Error::Connect("a client needs the address of at least one silo, `host:port`".into()));
         }
         let (ready, connected) = oneshot::channel();
-        let spawned = std::thread::Builder::new().name("grange-client".into()).spawn(move || run(self, ready));
+        let spawned = std::thread::Builder::new().name("grange-client".into()).spawn(move || run(&self, ready));
         spawned.map_err(|error| Error::Connect(format!("no thread can be started: {error}")))?;
         let stopped = |_| Error::Stopped("the client's thread ended while it connected; the log has more".into());
         Ok(Client::new(connected.await.map_err(stopped)??))
@@ -129,7 +129,7 @@ impl IntoFuture for Connect {
 }
 
 /// The client's thread: its connections and its clock, until the last handle is gone.
-fn run(settings: Connect, ready: oneshot::Sender<Result<Arc<dyn Realm>>>) {
+fn run(settings: &Connect, ready: oneshot::Sender<Result<Arc<dyn Realm>>>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -138,7 +138,7 @@ fn run(settings: Connect, ready: oneshot::Sender<Result<Arc<dyn Realm>>>) {
         }
     };
     runtime.block_on(async {
-        let (realm, mut stop) = FarRealm::new(&settings);
+        let (realm, mut stop) = FarRealm::new(settings);
         let (courier, clock) = (realm.courier.clone(), realm.clock.clone());
         tokio::spawn(Courier::run(Arc::downgrade(&courier)));
         let deadlines = realm.deadlines.clone();

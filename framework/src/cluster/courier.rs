@@ -17,16 +17,15 @@ use crate::CallError;
 use crate::clock::{Clock, Tick};
 use crate::cluster::peer::{Peer, Posted, State, Up};
 use crate::cluster::trip::Trip;
-use crate::cluster::{Hints, Table};
-use crate::entity::{Errand, Far, Placement, unhosted};
-use crate::store::{Incarnation, Member, Roster, Status};
+use crate::cluster::{Hints, Home, Route, Table};
+use crate::entity::{Errand, Far, unhosted};
+use crate::store::{Incarnation, Roster};
 use crate::wire::{
-    ConnectError, EntityId, Header, Identity, Inbound, Link, Malformed, Manner, PARTITIONS_DEFAULT, Partition, Role,
-    SendError, Violation, WireLimits, frames, read_id, read_uuid,
+    EntityId, Header, Identity, Malformed, Manner, PARTITIONS_DEFAULT, Partition, SendError, WireLimits, frames,
 };
 
 /// How often waiting calls are looked at.
-const ROUND: Duration = Duration::from_millis(20);
+pub(super) const ROUND: Duration = Duration::from_millis(20);
 
 /// A call that waits for a way ends so long before its deadline, in ms: "unavailable, nothing was changed" says more
 /// than "the deadline passed".
@@ -47,21 +46,6 @@ const PENDING_MAX: usize = 200_000;
 /// Entities remembered to be elsewhere than their partition.
 const HINTS_MAX: usize = 100_000;
 
-/// The longest pause before a silo that can't be reached is tried again, in ms.
-const RETRY_MAX_MS: u64 = 1_000;
-
-/// What of this process concerns routing, if it is a silo.
-pub(crate) struct Home {
-    /// The kinds that it hosts.
-    pub(crate) kinds: HashMap<String, Placement>,
-    /// Whether nothing new may start here.
-    pub(crate) closed: Box<dyn Fn() -> bool + Send + Sync>,
-    /// How many entities are in memory here.
-    pub(crate) load: Box<dyn Fn() -> u64 + Send + Sync>,
-    /// A connection to this silo broke.
-    pub(crate) suspect: Box<dyn Fn(Incarnation) + Send + Sync>,
-}
-
 /// What a client is told of the cluster.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Told {
@@ -69,34 +53,26 @@ pub(crate) struct Told {
     pub(crate) roster: Roster,
 }
 
-/// Where something goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Route {
-    Here,
-    To { address: String, incarnation: Incarnation },
-    Nowhere { why: &'static str, unhosted: bool },
-}
-
 pub(crate) struct Courier {
-    clock: Arc<Clock>,
-    runtime: Handle,
-    identity: Identity,
-    limits: WireLimits,
-    home: OnceLock<Home>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) runtime: Handle,
+    pub(super) identity: Identity,
+    pub(super) limits: WireLimits,
+    pub(super) home: OnceLock<Home>,
     /// Addresses that a client was given.
-    gateways: Vec<String>,
-    table: RwLock<Arc<Table>>,
+    pub(super) gateways: Vec<String>,
+    pub(super) table: RwLock<Arc<Table>>,
     pub(crate) hints: Hints,
-    loads: Mutex<HashMap<Incarnation, u64>>,
-    peers: RwLock<HashMap<String, Arc<Peer>>>,
-    waiting: Mutex<Vec<Trip>>,
-    random: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub(super) loads: Mutex<HashMap<Incarnation, u64>>,
+    pub(super) peers: RwLock<HashMap<String, Arc<Peer>>>,
+    pub(super) waiting: Mutex<Vec<Trip>>,
+    pub(super) random: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Something changed: what waits may go on.
     pub(crate) changed: Notify,
-    me: Weak<Courier>,
+    pub(super) me: Weak<Courier>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -136,7 +112,7 @@ impl Courier {
     }
 
     /// A newer table: what waits goes on.
-    pub(crate) fn learn(&self, table: Arc<Table>) {
+    pub(crate) fn learn(&self, table: &Arc<Table>) {
         {
             let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
             if table.version() < current.version() {
@@ -154,124 +130,7 @@ impl Courier {
         self.changed.notify_one();
     }
 
-    /// Of a client: the first silo lets it in, and says who there is. `false`: each has refused.
-    pub(crate) async fn enter(&self) -> bool {
-        loop {
-            if self.table().version() > 0 {
-                return true;
-            }
-            for address in &self.gateways {
-                self.open(address);
-            }
-            if self.gateways.iter().all(|address| self.peer(address).refused()) {
-                return false;
-            }
-            tokio::time::sleep(ROUND).await;
-        }
-    }
-
-    /// Why the addresses that a client was given did not let it in.
-    pub(crate) fn refusals(&self) -> String {
-        let told = self.gateways.iter().map(|address| self.peer(address).trouble());
-        told.collect::<Vec<_>>().join("; ")
-    }
-
-    fn is_me(&self, incarnation: Incarnation) -> bool {
-        self.home.get().is_some() && self.identity.incarnation() == incarnation
-    }
-
-    /// Where this entity is, as far as is known here.
-    pub(crate) fn route(&self, id: &EntityId) -> Route {
-        let table = self.table();
-        if let Some(owner) = self.hints.get(id) {
-            if let Some(route) = self.route_to(&table, owner) {
-                return route;
-            }
-            self.hints.forget(id);
-        }
-        let home = self.home.get();
-        let hosted = home.and_then(|home| home.kinds.get(&*id.kind)).copied();
-        let me = self.identity.incarnation();
-        let chosen = match hosted {
-            Some(Placement::Local) if table.status(me) == Some(Status::Active) => Some(me),
-            Some(Placement::Balanced) => table.two_choices(id).map(|(one, other)| self.less_busy(one, other)),
-            _ => table.candidate(id).map(|silo| silo.incarnation),
-        };
-        match chosen.and_then(|chosen| self.route_to(&table, chosen)) {
-            Some(route) => route,
-            None if table.version() == 0 => Route::Nowhere { why: "the cluster is not known yet", unhosted: false },
-            None => Route::Nowhere { why: "no silo that takes work hosts its kind", unhosted: true },
-        }
-    }
-
-    fn route_to(&self, table: &Table, incarnation: Incarnation) -> Option<Route> {
-        if self.is_me(incarnation) {
-            let closed = self.home.get().is_some_and(|home| (home.closed)());
-            return Some(match closed {
-                true => Route::Nowhere { why: "this silo is leaving the cluster", unhosted: false },
-                false => Route::Here,
-            });
-        }
-        let member = table.member(incarnation).filter(|member| member.status.lives())?;
-        Some(Route::To { address: member.address.clone(), incarnation })
-    }
-
-    fn less_busy(&self, one: &Member, other: &Member) -> Incarnation {
-        let (one, other) = (one.incarnation, other.incarnation);
-        let loads = lock(&self.loads);
-        let load = |incarnation| match self.home.get() {
-            Some(home) if self.is_me(incarnation) => (home.load)(),
-            _ => loads.get(&incarnation).copied().unwrap_or(0),
-        };
-        if load(other) < load(one) { other } else { one }
-    }
-
-    /// Whether an entity that is in no memory here may be taken into it.
-    pub(crate) fn may_take(&self, id: &EntityId, hops: u8) -> bool {
-        let Some(home) = self.home.get() else { return false };
-        if (home.closed)() {
-            return false;
-        }
-        match home.kinds.get(&*id.kind) {
-            None => false,
-            Some(Placement::Local) => true,
-            Some(Placement::Balanced) => hops > 0,
-            Some(Placement::Partition) => {
-                hops >= HOPS_MAX || self.table().candidate(id).is_some_and(|silo| self.is_me(silo.incarnation))
-            }
-        }
-    }
-
-    /// Whether this silo should keep an entity that it has in memory.
-    pub(crate) fn may_keep(&self, id: &EntityId) -> bool {
-        let Some(home) = self.home.get() else { return true };
-        match home.kinds.get(&*id.kind) {
-            Some(Placement::Partition) => {
-                let table = self.table();
-                table.status(self.identity.incarnation()) != Some(Status::Active)
-                    || table.candidate(id).is_none_or(|silo| self.is_me(silo.incarnation))
-            }
-            _ => true,
-        }
-    }
-
-    /// An entity speaks from there.
-    pub(crate) fn heard_from(&self, id: &EntityId, silo: Incarnation) {
-        match self.table().candidate(id) {
-            Some(placed) if placed.incarnation == silo => self.hints.forget(id),
-            _ => self.hints.note(id.clone(), silo),
-        }
-    }
-
-    /// The owner, for whoever asked here in vain.
-    pub(crate) fn owner(&self, id: &EntityId) -> Option<Incarnation> {
-        match self.route(id) {
-            Route::To { incarnation, .. } => Some(incarnation),
-            Route::Here | Route::Nowhere { .. } => None,
-        }
-    }
-
-    fn go(&self, trip: Trip) {
+    pub(super) fn go(&self, trip: Trip) {
         match self.route(trip.errand.to()) {
             Route::Here => trip.errand.deliver_here(),
             Route::To { address, incarnation } => self.send(&address, Some(incarnation), trip),
@@ -279,7 +138,7 @@ impl Courier {
         }
     }
 
-    fn nowhere(&self, why: &'static str, is_unhosted: bool, mut trip: Trip) {
+    pub(super) fn nowhere(&self, why: &'static str, is_unhosted: bool, mut trip: Trip) {
         // A client that knows nothing yet asks whoever is there.
         if !is_unhosted && self.home.get().is_none() {
             return self.send_by_gateway(why, trip);
@@ -296,7 +155,7 @@ impl Courier {
     }
 
     /// Until something changes, or a pause is over.
-    fn wait(&self, why: &'static str, mut trip: Trip) {
+    pub(super) fn wait(&self, why: &'static str, mut trip: Trip) {
         let now = self.clock.tick();
         if trip.errand.is_abandoned() || trip.errand.manner() == Manner::Notify {
             return;
@@ -313,7 +172,7 @@ impl Courier {
         lock(&self.waiting).push(trip);
     }
 
-    fn peer(&self, address: &str) -> Arc<Peer> {
+    pub(super) fn peer(&self, address: &str) -> Arc<Peer> {
         if let Some(peer) = self.peers.read().unwrap_or_else(PoisonError::into_inner).get(address) {
             return peer.clone();
         }
@@ -321,7 +180,7 @@ impl Courier {
         peers.entry(address.to_owned()).or_insert_with(|| Arc::new(Peer::new(address.to_owned()))).clone()
     }
 
-    fn send(&self, address: &str, incarnation: Option<Incarnation>, mut trip: Trip) {
+    pub(super) fn send(&self, address: &str, incarnation: Option<Incarnation>, mut trip: Trip) {
         let peer = self.peer(address);
         let why = {
             let mut state = peer.state();
@@ -357,7 +216,7 @@ impl Courier {
     }
 
     /// A client that can't reach an entity's silo asks any other to route on.
-    fn send_by_gateway(&self, why: &'static str, trip: Trip) {
+    pub(super) fn send_by_gateway(&self, why: &'static str, trip: Trip) {
         let peers: Vec<_> = self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let from = (self.random)() as usize;
         let mut trip = trip;
@@ -413,103 +272,6 @@ impl Courier {
             Err(SendError::Full) => Err(Stuck::Over(trip, overloaded("the connection to the silo"))),
             Err(SendError::TooLarge { size, limit }) => {
                 Err(Stuck::Over(trip, CallError::TooLarge { what: "the call".into(), size, limit }))
-            }
-        }
-    }
-
-    fn connect(&self, peer: Arc<Peer>) {
-        let Some(courier) = self.me.upgrade() else { return };
-        self.runtime.spawn(async move {
-            let inbound = {
-                let (courier, peer) = (courier.me.clone(), peer.clone());
-                move |_: &Link| Box::new(Correspondent { courier, peer }) as Box<dyn Inbound>
-            };
-            let connected = crate::wire::connect(&peer.address, &courier.identity, &courier.limits, inbound).await;
-            match connected {
-                Ok((link, driver)) => {
-                    courier.connected(&peer, link);
-                    drop(courier);
-                    driver.await;
-                }
-                Err(error) => courier.not_connected(&peer, &error),
-            }
-        });
-    }
-
-    fn connected(&self, peer: &Arc<Peer>, link: Link) {
-        let (waiting, posts) = {
-            let mut state = peer.state();
-            let up = State::Up(Up { link: link.clone(), pending: HashMap::new(), next: 1 });
-            match std::mem::replace(&mut *state, up) {
-                State::Connecting { waiting, posts, .. } => (waiting, posts),
-                State::Down { .. } | State::Up(_) => Default::default(),
-            }
-        };
-        for Posted { kind, hops, body } in posts {
-            let header = Header { kind, flags: 0, hops, correlation: 0, budget_ms: 0 };
-            let _ = link.send(header, |buffer| buffer.extend_from_slice(&body));
-        }
-        // By their routes: the silo that answers may be another one by now.
-        waiting.into_iter().for_each(|trip| self.go(trip));
-        self.changed.notify_one();
-    }
-
-    fn not_connected(&self, peer: &Arc<Peer>, error: &ConnectError) {
-        tracing::debug!(target: "grange", address = peer.address, %error, "a silo can't be reached");
-        peer.note(error);
-        let waiting = {
-            let mut state = peer.state();
-            let (failures, waiting) = match &mut *state {
-                State::Connecting { failures, waiting, .. } => (*failures + 1, std::mem::take(waiting)),
-                State::Down { .. } | State::Up(_) => (1, Vec::new()),
-            };
-            let ceiling = (20_u64 << failures.min(6)).min(RETRY_MAX_MS);
-            let retry_at = self.clock.tick() + ceiling / 2 + (self.random)() % (ceiling / 2 + 1);
-            *state = State::Down { failures, retry_at };
-            waiting
-        };
-        self.suspect_address(&peer.address);
-        for trip in waiting {
-            match self.home.get() {
-                Some(_) => self.wait("its silo can't be reached", trip),
-                None => self.send_by_gateway("its silo can't be reached", trip),
-            }
-        }
-    }
-
-    fn suspect_address(&self, address: &str) {
-        let Some(home) = self.home.get() else { return };
-        let table = self.table();
-        for member in table.living().filter(|member| member.address == address) {
-            (home.suspect)(member.incarnation);
-        }
-    }
-
-    /// The connection is over. What may have run there is told so; what can be run twice goes on.
-    fn disconnected(&self, peer: &Arc<Peer>, reason: &str) {
-        let pending = {
-            let mut state = peer.state();
-            let now = self.clock.tick();
-            match std::mem::replace(&mut *state, State::Down { failures: 0, retry_at: now }) {
-                State::Up(up) => up.pending,
-                other => {
-                    *state = other;
-                    return;
-                }
-            }
-        };
-        tracing::debug!(
-            target: "grange", address = peer.address, reason, pending = pending.len(), "a connection was lost"
-        );
-        self.suspect_address(&peer.address);
-        for trip in pending.into_values() {
-            match trip.errand.manner() {
-                Manner::Read => self.wait("the connection to its silo was lost", trip),
-                Manner::Notify => {}
-                Manner::Exclusive | Manner::Keyed { .. } => {
-                    let reason = format!("the connection to the silo at {} was lost: {reason}", peer.address);
-                    trip.errand.fail(CallError::Unknown { reason });
-                }
             }
         }
     }
@@ -602,33 +364,6 @@ impl Courier {
         }
     }
 
-    /// A client that has lost every silo goes back to where it came in.
-    fn keep_a_gateway(&self) {
-        if self.home.get().is_some() {
-            return;
-        }
-        let peers: Vec<_> = self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        if peers.iter().any(|peer| peer.link().is_some()) {
-            return;
-        }
-        for address in &self.gateways {
-            self.open(address);
-        }
-    }
-
-    /// Begins to connect, if the time has come.
-    pub(crate) fn open(&self, address: &str) {
-        let peer = self.peer(address);
-        let mut state = peer.state();
-        if let State::Down { failures, retry_at } = &*state
-            && *retry_at <= self.clock.tick()
-        {
-            *state = State::Connecting { failures: *failures, waiting: Vec::new(), posts: Vec::new() };
-            drop(state);
-            self.connect(peer);
-        }
-    }
-
     fn tell_load(&self) {
         let Some(home) = self.home.get() else { return };
         let load = (home.load)();
@@ -645,12 +380,6 @@ impl Courier {
         Ok(())
     }
 
-    /// Connections that were made by an earlier life of this silo, or to one of another's.
-    pub(crate) fn close_links(&self, reason: &str) {
-        let peers: Vec<_> = self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        peers.iter().filter_map(|peer| peer.link()).for_each(|link| link.close(reason));
-    }
-
     /// Closes every connection.
     pub(crate) fn close(&self) {
         self.close_links("closed here");
@@ -658,40 +387,6 @@ impl Courier {
         for trip in waiting {
             trip.errand.fail(CallError::Unavailable { reason: format!("closed, while {}", trip.why) });
         }
-    }
-
-    fn answered(&self, peer: &Peer, header: Header, mut body: Bytes) -> Result<(), Malformed> {
-        let trip = match &mut *peer.state() {
-            State::Up(up) => up.pending.remove(&header.correlation),
-            State::Down { .. } | State::Connecting { .. } => None,
-        };
-        // Nobody waits for it any more.
-        let Some(mut trip) = trip else { return Ok(()) };
-        match header.kind {
-            frames::ANSWER => trip.errand.outcome(&body),
-            frames::FAILURE => {
-                let error = rmp_serde::from_slice(&body).unwrap_or_else(|_| CallError::Unknown {
-                    reason: "the silo answered with an error that this version does not know".into(),
-                });
-                trip.errand.fail(error);
-            }
-            _ => {
-                let owner = if body.is_empty() { None } else { Some(read_uuid(&mut body)?) };
-                // Also when it is this silo: its claim says so.
-                match owner {
-                    Some(owner) => self.hints.note(trip.errand.to().clone(), owner),
-                    None => self.hints.forget(trip.errand.to()),
-                }
-                trip.hops = trip.hops.saturating_add(1);
-                // Two silos that each say "the other": not in circles at full speed.
-                if owner.is_some() && trip.hops <= HOPS_MAX {
-                    self.go(trip);
-                } else {
-                    self.wait("the silos don't agree yet on where it is", trip);
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -713,46 +408,5 @@ impl Far for Courier {
     }
     fn is_here(&self, id: &EntityId) -> bool {
         self.route(id) == Route::Here
-    }
-}
-
-/// What comes back on a connection that this process opened.
-struct Correspondent {
-    courier: Weak<Courier>,
-    peer: Arc<Peer>,
-}
-
-impl Inbound for Correspondent {
-    fn frame(&mut self, link: &Link, header: Header, mut body: Bytes) -> Result<(), Violation> {
-        let Some(courier) = self.courier.upgrade() else { return Err(Violation("closed here".into())) };
-        let malformed = |_: Malformed| Violation("a malformed body".into());
-        match header.kind {
-            frames::ANSWER | frames::FAILURE | frames::ELSEWHERE => {
-                courier.answered(&self.peer, header, body).map_err(malformed)
-            }
-            frames::ROSTER if courier.home.get().is_none() => {
-                let told: Told = rmp_serde::from_slice(&body).map_err(|_| malformed(Malformed))?;
-                courier.learn(Arc::new(Table::new(told.roster, told.partitions)));
-                Ok(())
-            }
-            frames::HINT if courier.home.get().is_none() => {
-                let id = read_id(&mut body).map_err(malformed)?;
-                courier.hints.note(id, read_uuid(&mut body).map_err(malformed)?);
-                Ok(())
-            }
-            // What a newer version says beside is no harm.
-            _ if link.peer().role == Role::Silo => Ok(()),
-            _ => Err(Violation("a frame that only silos send".into())),
-        }
-    }
-
-    fn may_read(&self, _: &Link) -> bool {
-        true
-    }
-
-    fn closed(&mut self, _: &Link, reason: &str) {
-        if let Some(courier) = self.courier.upgrade() {
-            courier.disconnected(&self.peer, reason);
-        }
     }
 }

@@ -8,6 +8,7 @@
 //! Always true: all ages are told by the store's clock, and no two hosts' clocks are compared; a silo is dead only by a
 //! row in the store, and then for ever; an error of the store says nothing about other silos.
 
+mod connecting;
 mod courier;
 mod error;
 mod handle;
@@ -17,6 +18,7 @@ mod membership;
 mod peer;
 mod placement;
 mod probe;
+mod routing;
 mod settings;
 mod suspicion;
 mod table;
@@ -24,7 +26,7 @@ mod table;
 mod tests;
 mod trip;
 
-pub(crate) use courier::{Courier, HOPS_MAX, Home, Route, Told};
+pub(crate) use courier::{Courier, HOPS_MAX, Told};
 pub(crate) use error::ClusterError;
 pub(crate) use handle::{Event, Handle, Loss};
 pub(crate) use hints::Hints;
@@ -32,6 +34,7 @@ pub(crate) use lease::{BootClock, Lease, boot_ms};
 pub(crate) use membership::Membership;
 pub(crate) use placement::reslice;
 pub(crate) use probe::{Probe, Probed};
+pub(crate) use routing::{Home, Route};
 #[cfg(feature = "testing")]
 pub(crate) use settings::Mutant;
 pub(crate) use settings::{Settings, Vitals};

@@ -34,6 +34,8 @@ pub struct SiloBuilder {
     advertise: Option<String>,
     security: Security,
     weight: u32,
+    #[cfg(feature = "testing")]
+    mutant: Option<crate::SiloMutant>,
     pub(crate) fault: Option<String>,
 }
 
@@ -68,6 +70,8 @@ impl SiloBuilder {
             advertise: None,
             security: Security::open(),
             weight: 1,
+            #[cfg(feature = "testing")]
+            mutant: None,
             fault: None,
         }
     }
@@ -154,6 +158,13 @@ impl SiloBuilder {
         self
     }
 
+    /// Plants a mistake, to see that tests notice it.
+    #[cfg(feature = "testing")]
+    pub fn mutant(mut self, mutant: crate::SiloMutant) -> Self {
+        self.mutant = Some(mutant);
+        self
+    }
+
     /// How many arbiters, each a thread, run turns; one a core unless said otherwise.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
@@ -221,7 +232,13 @@ impl SiloBuilder {
             }
         };
         let placements = kinds.iter().map(|kind| (kind.kind().to_owned(), kind.placement())).collect();
-        let shared = Arc::new(Shared::new(store, self.limits, workers, self.data, identity, lease, plan.is_some()));
+        #[cfg_attr(not(feature = "testing"), allow(unused_mut))]
+        let mut shared = Shared::new(store, self.limits, workers, self.data, identity, lease, plan.is_some());
+        #[cfg(feature = "testing")]
+        {
+            shared.mutant = self.mutant;
+        }
+        let shared = Arc::new(shared);
         let running = shared.clone();
         let thread = std::thread::Builder::new()
             .name("grange-silo".into())

@@ -60,7 +60,7 @@ impl<E: Entity> Host<E> {
                 return;
             }
             let ledger = control.ledger.as_ref();
-            let unfinished = control.moving && ledger.is_some_and(|ledger| ledger.has_work());
+            let unfinished = self.shared.clustered && ledger.is_some_and(|ledger| ledger.has_work());
             (ledger.map(|ledger| ledger.fence), unfinished)
         };
         // Out of memory before the release is sent: whatever its answer, nothing of this claim runs any more.

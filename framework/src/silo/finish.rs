@@ -294,6 +294,10 @@ impl<E: Entity> Host<E> {
         let release = match &context.owed {
             Owed::Message { envelope, .. } => {
                 self.shard().count(Counter::MessageApplied);
+                #[cfg(feature = "testing")]
+                if self.shared.mutant == Some(crate::SiloMutant::AcknowledgesEarly) {
+                    return self.let_go(Release::Parcel(acknowledgement(envelope)));
+                }
                 Release::Parcel(acknowledgement(envelope))
             }
             _ => Release::Answer(answer),

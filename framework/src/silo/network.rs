@@ -269,7 +269,7 @@ async fn follow_tables(handle: Handle, courier: Arc<Courier>, gateway: Arc<Gatew
     loop {
         let table = tables.borrow_and_update().clone();
         gateway.announce(&table);
-        courier.learn(table);
+        courier.learn(&table);
         if tables.changed().await.is_err() {
             return;
         }

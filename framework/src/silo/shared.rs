@@ -42,6 +42,9 @@ pub(crate) struct Shared {
     pub(crate) kinds: OnceLock<Kinds>,
     /// No new work: what runs is finished, committed and released.
     draining: AtomicBool,
+    /// A mistake, planted on purpose.
+    #[cfg(feature = "testing")]
+    pub(crate) mutant: Option<crate::SiloMutant>,
     seed: u64,
     asks: AtomicU64,
     random: AtomicU64,
@@ -144,6 +147,8 @@ impl Shared {
             data,
             kinds: OnceLock::new(),
             draining: AtomicBool::new(false),
+            #[cfg(feature = "testing")]
+            mutant: None,
             seed,
             asks: AtomicU64::new(0),
             random: AtomicU64::new(random),
@@ -188,7 +193,7 @@ impl Shared {
     pub(crate) fn post(&self, post: Post) {
         match self.courier().map(|courier| courier.route(post.addressee())) {
             None | Some(Route::Here) => self.post_here(post, true, 0),
-            Some(route) => self.post_far(route, post, 0),
+            Some(route) => self.post_far(route, &post, 0),
         }
     }
 
@@ -206,7 +211,7 @@ impl Shared {
         }
         match courier.route(post.addressee()) {
             Route::Here => self.post_here(post, true, hops),
-            route => self.post_far(route, post, hops.max(HOPS_MAX)),
+            route => self.post_far(route, &post, hops.max(HOPS_MAX)),
         }
     }
 
@@ -217,17 +222,17 @@ impl Shared {
         }
     }
 
-    fn post_far(&self, route: Route, post: Post, hops: u8) {
+    fn post_far(&self, route: Route, post: &Post, hops: u8) {
         if let Route::Nowhere { unhosted: true, .. } = &route {
             self.unhosted(&post.addressee().kind);
         }
         let Some(courier) = self.courier() else { return };
-        let Ok(body) = rmp_serde::to_vec_named(&post) else { return };
+        let Ok(body) = rmp_serde::to_vec_named(post) else { return };
         if courier.post(route, frames::POST, hops, body) {
             return;
         }
         // The sender of a message is not to wait for its resend: it starts again after a pause that grows.
-        if let Post::Parcel(Parcel::Message { envelope, .. }) = &post {
+        if let Post::Parcel(Parcel::Message { envelope, .. }) = post {
             let (sender, by, sequence) = (envelope.from.clone(), envelope.to.clone(), envelope.sequence);
             self.post_home(Parcel::Later { sender, by, sequence, after: None });
         }

@@ -11,9 +11,9 @@ pub(crate) fn watch() -> (oneshot::Receiver<()>, oneshot::Receiver<()>) {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async move {
             let Some(mut told) = Told::new() else { return };
-            told.to_end().await;
+            told.wait().await;
             let _ = first.send(());
-            told.to_end().await;
+            told.wait().await;
             let _ = second.send(());
         });
     });
@@ -38,7 +38,7 @@ impl Told {
         told.inspect_err(|error| tracing::error!(target: "grange", %error, "signals can't be waited for")).ok()
     }
 
-    async fn to_end(&mut self) {
+    async fn wait(&mut self) {
         let (terminate, interrupt) = (std::pin::pin!(self.terminate.recv()), std::pin::pin!(self.interrupt.recv()));
         futures_util::future::select(terminate, interrupt).await;
     }
@@ -53,7 +53,7 @@ impl Told {
         Some(Self)
     }
 
-    async fn to_end(&mut self) {
+    async fn wait(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
     }
 }

@@ -127,6 +127,7 @@ impl Identity {
     }
 
     /// Takes the nonces of handshakes from here: for simulations, which must repeat them. Elsewhere they must not be guessable.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn with_nonces(self, nonces: impl Fn() -> Option<[u8; NONCE_BYTES]> + Send + Sync + 'static) -> Self {
         Self { nonces: Arc::new(nonces), ..self }
     }

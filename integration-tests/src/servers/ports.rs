@@ -14,7 +14,7 @@ pub(crate) const BUS: u16 = 10_000;
 /// How far into the range this process is.
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// A port that nobody listens at, and the one [`BUS`] above it likewise.
+/// A port that nobody listens at, and the one so far above it that a cluster node uses for its bus likewise.
 ///
 /// # Panics
 /// When there is none.

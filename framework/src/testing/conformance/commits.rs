@@ -131,6 +131,10 @@ pub async fn fields_are_put_and_removed(store: &dyn Store) {
     let mut expected: std::collections::BTreeMap<Field, Bytes> = every_field().into_iter().collect();
     expected.insert(Field::Sequence, "new".into());
     expected.retain(|field, _| !removes.contains(field));
+    for (field, _) in every_field() {
+        assert_eq!(store.has(id("a"), field.clone()).await.unwrap(), expected.contains_key(&field), "{field:?}");
+    }
+    assert!(!store.has(id("never seen"), Field::Sequence).await.unwrap());
     assert_eq!((read.version, read.state, read.fields), (2, Some("s".into()), expected));
 }
 

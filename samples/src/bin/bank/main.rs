@@ -2,7 +2,7 @@
 //! meanwhile. In one process, or in several: the entities are the same, and so is the client.
 //!
 //! * [`account`], [`transfer`], [`register`]: the entities. This is the bank.
-//! * [`teller`]: the client that calls them; [`run`]: everything that it does with a file.
+//! * [`teller`]: the client that calls them; [`mod@run`]: everything that it does with a file.
 //! * [`silo`]: a process that hosts them; [`cluster`]: several of those and their Redis, from one command.
 //! * [`input`], [`options`], [`journal`], [`report`], [`failure`], [`server`]: what any program has.
 

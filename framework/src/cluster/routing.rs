@@ -1,0 +1,126 @@
+//! Where an entity is, as far as is known here: what was learned, or what placement says.
+
+use std::collections::HashMap;
+
+use crate::cluster::Table;
+use crate::cluster::courier::{Courier, HOPS_MAX, lock};
+use crate::entity::Placement;
+use crate::store::{Incarnation, Member, Status};
+use crate::wire::EntityId;
+
+/// What of this process concerns routing, if it is a silo.
+pub(crate) struct Home {
+    /// The kinds that it hosts.
+    pub(crate) kinds: HashMap<String, Placement>,
+    /// Whether nothing new may start here.
+    pub(crate) closed: Box<dyn Fn() -> bool + Send + Sync>,
+    /// How many entities are in memory here.
+    pub(crate) load: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// A connection to this silo broke.
+    pub(crate) suspect: Box<dyn Fn(Incarnation) + Send + Sync>,
+}
+
+/// Where something goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    Here,
+    To { address: String, incarnation: Incarnation },
+    Nowhere { why: &'static str, unhosted: bool },
+}
+
+impl Courier {
+    pub(super) fn is_me(&self, incarnation: Incarnation) -> bool {
+        self.home.get().is_some() && self.identity.incarnation() == incarnation
+    }
+
+    /// Where this entity is, as far as is known here.
+    pub(crate) fn route(&self, id: &EntityId) -> Route {
+        let table = self.table();
+        if let Some(owner) = self.hints.get(id) {
+            if let Some(route) = self.route_to(&table, owner) {
+                return route;
+            }
+            self.hints.forget(id);
+        }
+        let home = self.home.get();
+        let hosted = home.and_then(|home| home.kinds.get(&*id.kind)).copied();
+        let me = self.identity.incarnation();
+        let chosen = match hosted {
+            Some(Placement::Local) if table.status(me) == Some(Status::Active) => Some(me),
+            Some(Placement::Balanced) => table.two_choices(id).map(|(one, other)| self.less_busy(one, other)),
+            _ => table.candidate(id).map(|silo| silo.incarnation),
+        };
+        match chosen.and_then(|chosen| self.route_to(&table, chosen)) {
+            Some(route) => route,
+            None if table.version() == 0 => Route::Nowhere { why: "the cluster is not known yet", unhosted: false },
+            None => Route::Nowhere { why: "no silo that takes work hosts its kind", unhosted: true },
+        }
+    }
+
+    pub(super) fn route_to(&self, table: &Table, incarnation: Incarnation) -> Option<Route> {
+        if self.is_me(incarnation) {
+            let closed = self.home.get().is_some_and(|home| (home.closed)());
+            return Some(match closed {
+                true => Route::Nowhere { why: "this silo is leaving the cluster", unhosted: false },
+                false => Route::Here,
+            });
+        }
+        let member = table.member(incarnation).filter(|member| member.status.lives())?;
+        Some(Route::To { address: member.address.clone(), incarnation })
+    }
+
+    pub(super) fn less_busy(&self, one: &Member, other: &Member) -> Incarnation {
+        let (one, other) = (one.incarnation, other.incarnation);
+        let loads = lock(&self.loads);
+        let load = |incarnation| match self.home.get() {
+            Some(home) if self.is_me(incarnation) => (home.load)(),
+            _ => loads.get(&incarnation).copied().unwrap_or(0),
+        };
+        if load(other) < load(one) { other } else { one }
+    }
+
+    /// Whether an entity that is in no memory here may be taken into it.
+    pub(crate) fn may_take(&self, id: &EntityId, hops: u8) -> bool {
+        let Some(home) = self.home.get() else { return false };
+        if (home.closed)() {
+            return false;
+        }
+        match home.kinds.get(&*id.kind) {
+            None => false,
+            Some(Placement::Local) => true,
+            Some(Placement::Balanced) => hops > 0,
+            Some(Placement::Partition) => {
+                hops >= HOPS_MAX || self.table().candidate(id).is_some_and(|silo| self.is_me(silo.incarnation))
+            }
+        }
+    }
+
+    /// Whether this silo should keep an entity that it has in memory.
+    pub(crate) fn may_keep(&self, id: &EntityId) -> bool {
+        let Some(home) = self.home.get() else { return true };
+        match home.kinds.get(&*id.kind) {
+            Some(Placement::Partition) => {
+                let table = self.table();
+                table.status(self.identity.incarnation()) != Some(Status::Active)
+                    || table.candidate(id).is_none_or(|silo| self.is_me(silo.incarnation))
+            }
+            _ => true,
+        }
+    }
+
+    /// An entity speaks from there.
+    pub(crate) fn heard_from(&self, id: &EntityId, silo: Incarnation) {
+        match self.table().candidate(id) {
+            Some(placed) if placed.incarnation == silo => self.hints.forget(id),
+            _ => self.hints.note(id.clone(), silo),
+        }
+    }
+
+    /// The owner, for whoever asked here in vain.
+    pub(crate) fn owner(&self, id: &EntityId) -> Option<Incarnation> {
+        match self.route(id) {
+            Route::To { incarnation, .. } => Some(incarnation),
+            Route::Here | Route::Nowhere { .. } => None,
+        }
+    }
+}
