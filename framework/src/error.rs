@@ -32,7 +32,7 @@ pub enum CallError<E = Never> {
     /// The deadline passed. A call that had not started is not run any more; one that had is ended at its limit, but
     /// may have committed just before: ask with `.idempotent(…)` when that matters, and retry with the same key.
     #[error(
-        "the deadline passed before the answer came: the call may have been applied; retry it under an idempotency key"
+        "the deadline passed before the answer came: the call may have been applied; retry it under the idempotency key that it had"
     )]
     Timeout,
     /// Nobody could run the call: nothing happened.

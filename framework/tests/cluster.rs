@@ -294,3 +294,20 @@ async fn a_dead_letter_is_tried_again() {
         within("a shutdown", silo.shutdown()).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_client_finds_a_silo_again_that_was_restarted() {
+    let silo = |address: String| {
+        let silo = Silo::builder().entity::<Account>().in_memory().cluster("test").workers(1);
+        within("a silo starts", silo.listen(address).start())
+    };
+    let first = silo("127.0.0.1:0".into()).await.unwrap();
+    let address = first.address().unwrap().to_owned();
+    let client = client(&[&first]).await;
+    assert_eq!(client.entity::<Account>("a").deposit(1).await, Ok(1));
+    within("a shutdown", first.shutdown()).await.unwrap();
+    let second = silo(address).await.unwrap();
+    let deposit = client.entity::<Account>("a").deposit(2).timeout(Duration::from_secs(10));
+    assert_eq!(within("a call of the new one", deposit).await, Ok(2), "it has nothing of the first one's memory");
+    within("a shutdown", second.shutdown()).await.unwrap();
+}

@@ -182,7 +182,8 @@ impl Pair {
         })
     }
 
-    /// Asks both, and compares the answers later.
+    /// Asks both, and compares the answers later. Redis may take a script that it does not know yet after what came behind it:
+    /// there, one step waits for the one before.
     fn both<T: Debug + 'static>(&mut self, step: String, ask: impl Fn(&dyn Store) -> Pending<T>) {
         let (subject, model) = (ask(self.subject.store()), ask(&self.model));
         self.waiting.push(Box::pin(async move {
@@ -246,6 +247,9 @@ async fn answer_alike(subject: Subject, steps: Vec<Step>) {
     let mut pair = Pair::new(subject).await;
     for step in steps {
         pair.take(step).await;
+        if matches!(pair.subject, Subject::Redis { .. }) {
+            pair.settle().await;
+        }
     }
     pair.settle().await;
     for entity in 0..ENTITIES {

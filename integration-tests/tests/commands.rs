@@ -57,13 +57,17 @@ impl Meter {
 
 /// An entity that is in this process, in memory.
 async fn spot_at(client: &Client, process: u32) -> String {
-    for number in 0..200 {
-        let name = format!("at-{process}-{number}");
-        if client.entity::<Spot>(&name).process().timeout(TIMEOUT).await == Ok(process) {
-            return name;
+    // Until everybody has heard of its share.
+    for round in 0..50 {
+        for number in 0..20 {
+            let name = format!("at-{process}-{round}-{number}");
+            if client.entity::<Spot>(&name).process().timeout(TIMEOUT).await == Ok(process) {
+                return name;
+            }
         }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("none of 200 entities is in process {process}");
+    panic!("none of 1,000 entities is in process {process}");
 }
 
 #[tokio::test]

@@ -314,8 +314,9 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
                 continue;
             }
             note_failure(self.asked.as_ref().and_then(|asked| asked.origin.as_deref()), &answer);
+            let lost = self.asked.as_ref().and_then(|asked| asked.again.as_ref()).is_some_and(|again| again.lost > 0);
             self.end(true);
-            return Poll::Ready(answer);
+            return Poll::Ready(if lost { doubted(answer) } else { answer });
         }
     }
 
@@ -421,6 +422,19 @@ fn renumber<E: Entity, T, X>(to: &RawRef<E>, asked: &mut Asked<E, T, X>, otherwi
         }
     };
     asked.call
+}
+
+/// An earlier try was lost where it may have been running: that the last one had no effect says nothing of that one.
+fn doubted<T, X>(answer: Result<T, CallError<X>>) -> Result<T, CallError<X>> {
+    match answer.map_err(CallError::split::<X>) {
+        Ok(value) => Ok(value),
+        Err(Err(rejected)) => Err(CallError::Rejected(rejected)),
+        Err(Ok(error)) if error.may_have_applied() => Err(error),
+        Err(Ok(error)) => {
+            let last = error.split::<crate::Never>().map_or_else(|_| String::new(), |error| error.to_string());
+            Err(CallError::Unknown { reason: format!("an earlier try may have been applied; of the last one: {last}") })
+        }
+    }
 }
 
 /// What is unavailable now is no definite answer for the turn that asks: see `Origin::note_failure`. What will be so again

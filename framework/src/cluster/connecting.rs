@@ -9,9 +9,14 @@ use crate::CallError;
 use crate::cluster::courier::{Courier, ROUND};
 use crate::cluster::peer::{Peer, Posted, State, Up};
 use crate::cluster::{HOPS_MAX, Table, Told};
+use crate::store::Roster;
 use crate::wire::{
-    ConnectError, Header, Inbound, Link, Malformed, Manner, Role, Violation, frames, read_id, read_uuid,
+    ConnectError, Header, Inbound, Link, Malformed, Manner, PARTITIONS_DEFAULT, Role, Violation, frames, read_id,
+    read_uuid,
 };
+
+/// How often a read is sent again after its silo was lost.
+const LOST_MAX: u8 = 2;
 
 /// The longest pause before a silo that can't be reached is tried again, in ms.
 const RETRY_MAX_MS: u64 = 1_000;
@@ -99,6 +104,16 @@ impl Courier {
         }
     }
 
+    /// A client that has lost every silo learns anew: they may be others when they are back, and count from the beginning.
+    fn forget_table_when_alone(&self) {
+        if self.home.get().is_none()
+            && self.peers.read().unwrap_or_else(PoisonError::into_inner).values().all(|peer| peer.link().is_none())
+        {
+            *self.table.write().unwrap_or_else(PoisonError::into_inner) =
+                Arc::new(Table::new(Roster::default(), PARTITIONS_DEFAULT));
+        }
+    }
+
     pub(super) fn suspect_address(&self, address: &str) {
         let Some(home) = self.home.get() else { return };
         let table = self.table();
@@ -124,11 +139,14 @@ impl Courier {
             target: "grange", address = peer.address, reason, pending = pending.len(), "a connection was lost"
         );
         self.suspect_address(&peer.address);
-        for trip in pending.into_values() {
+        self.forget_table_when_alone();
+        for mut trip in pending.into_values() {
+            trip.lost += 1;
             match trip.errand.manner() {
-                Manner::Read => self.wait("the connection to its silo was lost", trip),
+                // One that kills the process it runs in must not walk through all of them.
+                Manner::Read if trip.lost <= LOST_MAX => self.wait("the connection to its silo was lost", trip),
                 Manner::Notify => {}
-                Manner::Exclusive | Manner::Keyed { .. } => {
+                Manner::Read | Manner::Exclusive | Manner::Keyed { .. } => {
                     let reason = format!("the connection to the silo at {} was lost: {reason}", peer.address);
                     trip.errand.fail(CallError::Unknown { reason });
                 }

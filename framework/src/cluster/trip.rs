@@ -6,6 +6,8 @@ pub(crate) struct Trip {
     pub(crate) errand: Box<dyn Errand>,
     /// How often somebody said that the entity is elsewhere.
     pub(crate) hops: u8,
+    /// How often it was lost where it may have been running.
+    pub(crate) lost: u8,
     /// How often it had to wait for a way.
     pub(crate) waits: u32,
     /// When it goes on, while it waits.
@@ -18,6 +20,6 @@ pub(crate) struct Trip {
 
 impl Trip {
     pub(crate) fn new(errand: Box<dyn Errand>) -> Self {
-        Self { errand, hops: 0, waits: 0, resume: 0, unhosted_since: None, why: "" }
+        Self { errand, hops: 0, lost: 0, waits: 0, resume: 0, unhosted_since: None, why: "" }
     }
 }

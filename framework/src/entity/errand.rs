@@ -131,6 +131,9 @@ impl Named for Distant {
     fn id(&self) -> &EntityId {
         &self.0
     }
+    fn is_distant(&self) -> bool {
+        true
+    }
 }
 
 /// The chain of turns that asks, as another process told it.

@@ -139,6 +139,8 @@ pub(crate) struct Typed<E: Entity, M: Method<E>> {
     /// There when the handler has run.
     result: Option<Guarded<Answered<E, M>>>,
     reply: Reply<M::Ok, M::Err>,
+    /// What is in it was committed before: whatever becomes of the answer, there was an effect.
+    replayed: bool,
     handler: PhantomData<fn() -> E>,
 }
 
@@ -149,6 +151,7 @@ impl<E: Entity, M: Method<E>> Typed<E, M> {
             arguments: Guarded::new(arguments),
             result: None,
             reply: Reply::nobody(),
+            replayed: false,
             handler: PhantomData,
         }
     }
@@ -215,6 +218,7 @@ impl<E: Entity, M: Method<E>> Job<E> for Typed<E, M> {
     }
 
     fn replay(mut self: Box<Self>, outcome: &[u8]) -> Box<dyn Answer> {
+        self.replayed = true;
         let decoded = guarded(|| rmp_serde::from_slice::<Outcome<M::Ok, M::Err>>(outcome));
         let decoded = decoded.and_then(|decoded| decoded.map_err(|error| error.to_string()));
         self.result = Some(Guarded::new(match decoded {
@@ -247,6 +251,10 @@ impl<E: Entity, M: Method<E>> Answer for Typed<E, M> {
         }
     }
     fn fail(mut self: Box<Self>, error: CallError<Never>) {
+        let error = match self.replayed && !error.may_have_applied() {
+            true => CallError::Unknown { reason: format!("the call was applied before; of its answer: {error}") },
+            false => error,
+        };
         self.reply.fail(error);
     }
 }

@@ -10,6 +10,10 @@ use crate::wire::EntityId;
 pub(crate) trait Named: Send + Sync {
     /// The id, made once.
     fn id(&self) -> &EntityId;
+    /// Whether it is another process that speaks of it.
+    fn is_distant(&self) -> bool {
+        false
+    }
 }
 
 /// The turn from which a reference, and so a call, came. Linked to the turn that asked for it: the call chain.

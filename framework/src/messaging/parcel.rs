@@ -20,11 +20,23 @@ pub(crate) enum Parcel {
         far: bool,
     },
     /// To the sender: `by` has committed everything up to this number.
-    Acknowledge { sender: EntityId, by: EntityId, sequence: u64 },
+    Acknowledge {
+        sender: EntityId,
+        by: EntityId,
+        sequence: u64,
+        /// The life of the store of whoever committed it.
+        life: u64,
+    },
     /// To the sender: `by` can't run this message now; start again from it after this many ms.
     Later { sender: EntityId, by: EntityId, sequence: u64, after: Option<u64> },
     /// To the target: the sender has nothing left for it up to this number, and its store knows; the record of it can go.
-    Forget { sender: EntityId, target: EntityId, sequence: u64 },
+    Forget {
+        sender: EntityId,
+        target: EntityId,
+        sequence: u64,
+        /// The life of the sender's store.
+        life: u64,
+    },
     /// To an entity: an operator has seen to this dead letter.
     DropLetter { entity: EntityId, number: u64 },
     /// To an entity: an operator wants this dead letter tried again.

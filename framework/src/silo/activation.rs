@@ -66,7 +66,11 @@ pub(crate) enum Queued<E: Entity> {
     /// Decoded when its turn has come.
     Message(Mail),
     /// A sender has nothing left up to this number.
-    Forget(EntityId, u64),
+    Forget {
+        sender: EntityId,
+        sequence: u64,
+        life: u64,
+    },
     /// An operator has seen to a dead letter.
     DropLetter(u64),
     /// An operator wants a dead letter tried again: its content, as it was listed.
@@ -82,6 +86,10 @@ pub(crate) struct Mail {
     pub(crate) counted: bool,
     /// It came from another silo.
     pub(crate) far: bool,
+    /// The life of the sender's store in which the message was there.
+    pub(crate) life: u64,
+    /// How often it came to the wrong silo.
+    pub(crate) hops: u8,
     /// Of one that came from another silo and opens a conversation: whether its sender still has it.
     pub(crate) proof: Option<Rc<Cell<Proof>>>,
     pub(crate) arrived: Tick,
@@ -145,7 +153,7 @@ impl<E: Entity> Control<E> {
         if self.queue.len() >= limit {
             self.queue.retain(|queued| match queued {
                 Queued::Call(call) => !call.is_abandoned(),
-                Queued::Message(_) | Queued::Forget(..) | Queued::DropLetter(_) | Queued::ReplayLetter(..) => true,
+                Queued::Message(_) | Queued::Forget { .. } | Queued::DropLetter(_) | Queued::ReplayLetter(..) => true,
             });
         }
         self.queue.len() >= limit

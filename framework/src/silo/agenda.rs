@@ -56,7 +56,8 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
                 }
                 wake(&shared, &mut woken, due, now);
             }
-            Err(error) => tracing::warn!(target: "grange", %error, "the agenda can't be read; it is tried again"),
+            // Whoever looks after the store says in the log that it is away.
+            Err(error) => tracing::debug!(target: "grange", %error, "the agenda can't be read; it is tried again"),
         }
         tokio::time::sleep(PERIOD).await;
     }

@@ -22,7 +22,7 @@ impl Release {
     pub(crate) fn fail(self, error: &CallError, post: &mut dyn FnMut(Parcel)) {
         match self {
             Self::Answer(answer) => answer.fail(error.clone()),
-            Self::Parcel(Parcel::Acknowledge { sender, by, sequence }) => {
+            Self::Parcel(Parcel::Acknowledge { sender, by, sequence, .. }) => {
                 post(Parcel::Later { sender, by, sequence, after: None });
             }
             Self::Parcel(_) => {}

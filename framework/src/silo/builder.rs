@@ -297,7 +297,9 @@ impl SiloBuilder {
             Some(Choice::Given(store)) => Choice::Given(store.clone()),
             None => {
                 return Err(Error::Config(
-                    "no store was chosen: say `.embedded(\"./data\")`, or `.in_memory()` for what may be lost".into(),
+                    "no store was chosen: say `.redis(\"redis://127.0.0.1:6379\")` (GRANGE_REDIS), `.embedded(\"./data\")` \
+                     (GRANGE_EMBEDDED), or `.in_memory()` (GRANGE_IN_MEMORY=1) for what may be lost"
+                        .into(),
                 ));
             }
         };

@@ -8,12 +8,13 @@ use crate::CallError;
 use crate::cluster::Route;
 use crate::entity::{Act, Effects, Entity, Named, Realm, Traveller, Verdict, guarded};
 use crate::messaging::Parcel;
-use crate::silo::activation::{Activation, Phase, Queued, Suspended};
+use crate::silo::activation::{Activation, Mail, Phase, Queued, Suspended};
 use crate::silo::finish::cut_off;
 use crate::silo::here;
 use crate::silo::host::Host;
 use crate::silo::settle::End;
 use crate::silo::shared::Post;
+use crate::silo::sweep::REMINDER_NEAR_MS;
 use crate::silo::turn::{Context, Owed};
 use crate::store::Incarnation;
 use crate::telemetry::Counter;
@@ -60,7 +61,9 @@ impl<E: Entity> Host<E> {
                 return;
             }
             let ledger = control.ledger.as_ref();
-            let unfinished = self.shared.clustered && ledger.is_some_and(|ledger| ledger.has_work());
+            let leaves = control.moving || (self.shared.clustered && self.shared.is_draining());
+            let near = self.shared.clock.wall_ms() + REMINDER_NEAR_MS;
+            let unfinished = leaves && ledger.is_some_and(|ledger| ledger.has_work(near));
             (ledger.map(|ledger| ledger.fence), unfinished)
         };
         // Out of memory before the release is sent: whatever its answer, nothing of this claim runs any more.
@@ -128,7 +131,7 @@ impl<E: Entity> Host<E> {
             match queued {
                 Queued::Call(call) => call.refuse(error.clone()),
                 Queued::Message(mail) => self.postpone(&mail.envelope, None),
-                Queued::Forget(..) | Queued::DropLetter(_) | Queued::ReplayLetter(..) => {} // the record stays; a letter is listed again
+                Queued::Forget { .. } | Queued::DropLetter(_) | Queued::ReplayLetter(..) => {} // the record stays; a letter is listed again
             }
         }
     }
@@ -143,6 +146,8 @@ impl<E: Entity> Host<E> {
         for queued in &mut waiting {
             if let Queued::Message(mail) = queued {
                 mail.counted = false; // perhaps only here
+                // Its place before what its sender tells us later is lost: it is asked again whether it is still there.
+                (mail.proof, mail.far) = (None, self.shared.clustered);
             }
         }
         waiting
@@ -171,12 +176,12 @@ impl<E: Entity> Host<E> {
                     }
                 }
                 Queued::Message(mail) => {
-                    let life = self.shared.store.generation(&mail.envelope.from);
-                    let parcel = Parcel::Message { envelope: mail.envelope, again: mail.again, life, far: true };
-                    self.shared.post_on(Post::Parcel(parcel), 0);
+                    let Mail { envelope, again, life, hops, .. } = mail;
+                    self.shared.post_on(Post::Parcel(Parcel::Message { envelope, again, life, far: true }), hops + 1);
                 }
-                Queued::Forget(sender, sequence) => {
-                    self.shared.post_on(Post::Parcel(Parcel::Forget { sender, target: target.clone(), sequence }), 0);
+                Queued::Forget { sender, sequence, life } => {
+                    self.shared
+                        .post_on(Post::Parcel(Parcel::Forget { sender, target: target.clone(), sequence, life }), 0);
                 }
                 Queued::ReplayLetter(number, message) => {
                     let entity = target.clone();

@@ -99,7 +99,7 @@ impl<E: Entity> Host<E> {
     }
 
     fn landed(&self, activation: &Activation<E>, started: Instant) {
-        let releases = {
+        let (releases, late) = {
             let mut control = activation.control.borrow_mut();
             let control = &mut *control;
             match &mut control.ledger {
@@ -122,6 +122,10 @@ impl<E: Entity> Host<E> {
         for (release, span) in releases {
             span.record("commit_us", took.as_micros() as u64);
             self.let_go(release);
+        }
+        for (release, span) in late {
+            span.record("commit_us", took.as_micros() as u64);
+            self.release(release);
         }
     }
 

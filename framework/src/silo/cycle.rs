@@ -124,6 +124,10 @@ impl<E: Entity> Host<E> {
             if origin.is_over() || origin.entity.id() != me {
                 continue;
             }
+            // Nobody says of a turn whose chain came from another silo that it is over: it is one of those that wait, or is.
+            if origin.entity.is_distant() && !control.suspended.iter().any(|turn| turn.context.number == origin.turn) {
+                continue;
+            }
             if !origin.exclusive && !method.exclusive {
                 return Relation::Reentrant;
             }

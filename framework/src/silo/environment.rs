@@ -6,6 +6,22 @@ use crate::wire::Tls;
 impl SiloBuilder {
     /// The settings that `read` knows, by the names of [`Silo::from_env`](crate::Silo::from_env).
     pub(crate) fn with_env(mut self, read: &dyn Fn(&str) -> Option<String>) -> Self {
+        let stores = ["GRANGE_IN_MEMORY", "GRANGE_EMBEDDED", "GRANGE_REDIS"];
+        let chosen: Vec<&str> =
+            stores.into_iter().filter(|name| read(name).is_some_and(|value| value != "0")).collect();
+        if chosen.len() > 1 {
+            self.fault = Some(format!("{} are set, and a silo has one store: unset all but one", chosen.join(" and ")));
+        }
+        #[cfg(not(feature = "embedded"))]
+        if read("GRANGE_EMBEDDED").is_some() {
+            self.fault =
+                Some("GRANGE_EMBEDDED is set, and this program was built without grange's feature `embedded`".into());
+        }
+        #[cfg(not(feature = "redis"))]
+        if read("GRANGE_REDIS").is_some() {
+            self.fault =
+                Some("GRANGE_REDIS is set, and this program was built without grange's feature `redis`".into());
+        }
         if read("GRANGE_IN_MEMORY").is_some_and(|value| value == "1") {
             self = self.in_memory();
         }

@@ -291,14 +291,15 @@ impl<E: Entity> Host<E> {
 
     /// What the caller or the sender is to hear, as soon as the turn is committed.
     fn hold_end(&self, control: &mut Control<E>, context: &Context, answer: Box<dyn Answer>) {
+        let generation = control.ledger.as_ref().map_or(0, |ledger| ledger.generation);
         let release = match &context.owed {
             Owed::Message { envelope, .. } => {
                 self.shard().count(Counter::MessageApplied);
                 #[cfg(feature = "testing")]
                 if self.shared.mutant == Some(crate::SiloMutant::AcknowledgesEarly) {
-                    return self.let_go(Release::Parcel(acknowledgement(envelope)));
+                    return self.let_go(Release::Parcel(acknowledgement(envelope, generation)));
                 }
-                Release::Parcel(acknowledgement(envelope))
+                Release::Parcel(acknowledgement(envelope, generation))
             }
             _ => Release::Answer(answer),
         };

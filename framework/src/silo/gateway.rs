@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::Bytes;
 
 use crate::clock::Tick;
-use crate::cluster::{Courier, Table, Told};
+use crate::cluster::{Courier, HOPS_MAX, Table, Told};
 use crate::entity::{Caller, Errand, Far, FarEnd, Realm, Source, lost_reply, unhosted};
 use crate::silo::shared::{Arrival, Post, Shared};
 use crate::store::Incarnation;
@@ -16,6 +16,9 @@ use crate::{CallError, Never};
 
 /// Unanswered calls of one connection: past it, no more are read from it.
 const UNANSWERED_MAX: usize = 20_000;
+
+/// Bytes of their arguments, likewise.
+const UNANSWERED_BYTES_MAX: usize = 64 << 20;
 
 /// The gateway of a silo: shared by the connections that others opened.
 pub(crate) struct Gateway {
@@ -68,7 +71,7 @@ fn tell(link: &Link, roster: &[u8]) {
 /// What comes on one connection.
 struct Receiver {
     gateway: Arc<Gateway>,
-    unanswered: Arc<AtomicUsize>,
+    unanswered: Arc<Unanswered>,
     calls: HashMap<u64, Weak<Asked>>,
     /// How many calls there may be before those that were answered are swept out.
     swept: usize,
@@ -116,7 +119,7 @@ impl Inbound for Receiver {
     }
 
     fn may_read(&self, _: &Link) -> bool {
-        self.unanswered.load(Ordering::Acquire) < UNANSWERED_MAX
+        self.unanswered.has_room()
     }
 
     fn closed(&mut self, link: &Link, _: &str) {
@@ -128,9 +131,13 @@ impl Inbound for Receiver {
 }
 
 impl Receiver {
-    fn ask(&mut self, shared: &Arc<Shared>, link: &Link, header: Header, ask: Ask) {
+    fn ask(&mut self, shared: &Arc<Shared>, link: &Link, header: Header, mut ask: Ask) {
+        if link.peer().role == Role::Client {
+            // No turns run in a client.
+            (ask.cause, ask.chain) = (None, None);
+        }
         let deadline = shared.tick().saturating_add(Tick::from(header.budget_ms));
-        let end = (ask.manner != Manner::Notify).then(|| self.expect(link, header.correlation, ask.manner));
+        let end = Some(self.expect(link, header.correlation, &ask));
         if link.peer().role == Role::Silo {
             return shared.ask(Arrival { ask, end: end.map(|end| end as Arc<dyn FarEnd>), deadline }, header.hops);
         }
@@ -138,12 +145,15 @@ impl Receiver {
         self.gateway.courier.carry(Box::new(Passing { shared: shared.clone(), arrival }));
     }
 
-    fn expect(&mut self, link: &Link, correlation: u64, manner: Manner) -> Arc<Asked> {
-        self.unanswered.fetch_add(1, Ordering::AcqRel);
+    fn expect(&mut self, link: &Link, correlation: u64, ask: &Ask) -> Arc<Asked> {
+        let bytes = ask.arguments.len();
+        self.unanswered.calls.fetch_add(1, Ordering::AcqRel);
+        self.unanswered.bytes.fetch_add(bytes, Ordering::AcqRel);
         let asked = Arc::new(Asked {
             link: link.clone(),
             correlation,
-            exclusive: manner != Manner::Read,
+            bytes,
+            manner: ask.manner,
             over: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             unanswered: self.unanswered.clone(),
@@ -161,10 +171,25 @@ impl Receiver {
 struct Asked {
     link: Link,
     correlation: u64,
-    exclusive: bool,
+    /// Of its arguments.
+    bytes: usize,
+    manner: Manner,
     over: AtomicBool,
     abandoned: AtomicBool,
-    unanswered: Arc<AtomicUsize>,
+    unanswered: Arc<Unanswered>,
+}
+
+/// What came on a connection and is not over: it bounds what may wait in this silo.
+#[derive(Default)]
+struct Unanswered {
+    calls: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Unanswered {
+    fn has_room(&self) -> bool {
+        self.calls.load(Ordering::Acquire) < UNANSWERED_MAX && self.bytes.load(Ordering::Acquire) < UNANSWERED_BYTES_MAX
+    }
 }
 
 impl Asked {
@@ -173,13 +198,19 @@ impl Asked {
         if self.over.swap(true, Ordering::AcqRel) {
             return false;
         }
-        if self.unanswered.fetch_sub(1, Ordering::AcqRel) == UNANSWERED_MAX {
+        let had_room = self.unanswered.has_room();
+        self.unanswered.calls.fetch_sub(1, Ordering::AcqRel);
+        self.unanswered.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        if !had_room && self.unanswered.has_room() {
             self.link.resume_reading();
         }
         true
     }
 
     fn send(&self, kind: u8, body: &[u8]) -> Result<(), SendError> {
+        if self.manner == Manner::Notify {
+            return Ok(()); // nobody hears of it
+        }
         let header = Header { kind, flags: 0, hops: 0, correlation: self.correlation, budget_ms: 0 };
         self.link.send(header, |buffer| buffer.extend_from_slice(body))
     }
@@ -217,7 +248,7 @@ impl FarEnd for Asked {
             Ok(outcome) => {
                 if let Err(SendError::TooLarge { size, limit }) = self.send(frames::ANSWER, &outcome) {
                     let reason = format!("there is an answer, of {size} bytes: a frame has at most {limit}");
-                    self.send_failure(&lost_reply(reason, self.exclusive));
+                    self.send_failure(&lost_reply(reason, self.manner != Manner::Read));
                 }
             }
             Err(error) => self.send_failure(&error),
@@ -303,7 +334,8 @@ impl Errand for Passing {
         Ok(self.arrival.ask.clone())
     }
     fn deliver_here(self: Box<Self>) {
-        self.shared.ask(self.arrival, 0);
+        // Whoever routes has decided that it is here: it is taken, and does not go round in this very silo.
+        self.shared.ask(self.arrival, HOPS_MAX);
     }
     fn outcome(self: Box<Self>, outcome: &[u8]) {
         let Some(end) = self.arrival.end else { return };

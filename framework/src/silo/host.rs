@@ -10,7 +10,9 @@ use slab::Slab;
 use tracing::Span;
 
 use crate::CallError;
-use crate::entity::{Entity, Handlers, Head, Job, Methods, Named, Notice, Realm, RefInner, Source, Tick, chain_from};
+use crate::entity::{
+    Entity, Handlers, Head, Job, Methods, Named, Notice, Realm, RefInner, Source, Tick, Traveller, chain_from,
+};
 use crate::messaging::Parcel;
 use crate::silo::activation::{Activation, Mail, Phase, Proof, Queued};
 use crate::silo::batch::Release;
@@ -149,6 +151,10 @@ impl<E: Entity> Host<E> {
     /// A call has arrived.
     fn deliver(self: &Rc<Self>, call: Box<dyn Job<E>>) {
         let Some(head) = call.head() else { return };
+        if let (true, Some(far)) = (self.shared.is_homeless(), self.shared.far()) {
+            let door = head.to.port.clone();
+            return far.carry(Box::new(Traveller { call, door }));
+        }
         let activation = match self.activation(&head.to) {
             Ok(activation) => activation,
             Err(error) => return call.refuse(error),
@@ -215,8 +221,11 @@ impl<E: Entity> Host<E> {
         let parent = chain_from(&ask, deadline);
         // The asks of turns have one number wherever they are: cycles are found by it.
         let call = if parent.is_some() { ask.call } else { self.shared.deadlines.next_number() };
-        if let Some(end) = end {
-            job.answer_far(end);
+        match end {
+            // Taken: it counts among the notices of this arbiter from here on.
+            Some(end) if source == Source::Notify => end.answer(Ok(Vec::new())),
+            Some(end) => job.answer_far(end),
+            None => {}
         }
         let (arrived, span) = (self.now(), Span::none());
         *job.head_mut() = Some(Head { to, source, parent, deadline, call, arrived, searches: 0, span, notice });
@@ -242,7 +251,7 @@ impl<E: Entity> Host<E> {
     }
 
     /// Another entity's message, or word about one of ours.
-    fn receive(self: &Rc<Self>, to: &Arc<RefInner<E>>, parcel: Parcel) {
+    fn receive(self: &Rc<Self>, to: &Arc<RefInner<E>>, parcel: Parcel, hops: u8) {
         match parcel {
             Parcel::Message { envelope, again, life, far } => {
                 tracing::debug!(target: "grange", entity = %envelope.to, from = %envelope.from, envelope.sequence, again, life, far, "a message arrives");
@@ -259,12 +268,14 @@ impl<E: Entity> Host<E> {
                 let opens = far && envelope.previous == 0 && !knows(&envelope.from);
                 drop(control);
                 let proof = opens.then(|| self.prove(to, &envelope));
-                let mail = Mail { envelope, again, counted: false, arrived: self.now(), far, proof };
+                let mail = Mail { envelope, again, counted: false, arrived: self.now(), far, life, hops, proof };
                 self.pump_with(&activation, Some(Queued::Message(mail)));
             }
-            Parcel::Acknowledge { by, sequence, .. } => {
+            Parcel::Acknowledge { by, sequence, life, .. } => {
                 tracing::debug!(target: "grange", entity = %to.id(), %by, sequence, "an acknowledgement arrives");
-                let Some(activation) = self.live(to) else { return };
+                let Some(activation) = self.live(to).filter(|_| life == self.shared.store.generation(&by)) else {
+                    return;
+                };
                 if let Some(ledger) = &mut activation.control.borrow_mut().ledger {
                     ledger.acknowledge(&by, sequence);
                 }
@@ -281,7 +292,9 @@ impl<E: Entity> Host<E> {
                 self.pump(&activation);
             }
             // In the queue: what the sender sent before it is recognised before it is forgotten.
-            Parcel::Forget { sender, sequence, .. } => self.enqueue(to, Queued::Forget(sender, sequence)),
+            Parcel::Forget { sender, sequence, life, .. } => {
+                self.enqueue(to, Queued::Forget { sender, sequence, life });
+            }
             Parcel::DropLetter { number, .. } => self.enqueue(to, Queued::DropLetter(number)),
             Parcel::ReplayLetter { number, message, .. } => self.enqueue(to, Queued::ReplayLetter(number, message)),
             Parcel::Wake { .. } => {
@@ -428,7 +441,7 @@ impl<E: Entity> Handler<Posted<E>> for HostActor<E> {
             return self.0.shared.post_on(post, hops);
         }
         match post {
-            Post::Parcel(parcel) => self.0.receive(&to, parcel),
+            Post::Parcel(parcel) => self.0.receive(&to, parcel, hops),
             Post::Probe(probe) => self.0.follow(&to, probe),
             Post::Found(found) => self.0.end_cycle(&to, found),
         }

@@ -43,6 +43,9 @@ struct Flight {
     batch: Batch,
     /// Messages up to this number are in it.
     sequence: u64,
+    /// What came after it was sent, and waits for it. Unlike what is in it, it proves nothing about who owns the entity by
+    /// then.
+    late: Vec<(Release, Span)>,
 }
 
 impl Ledger {
@@ -114,18 +117,18 @@ impl Ledger {
 
     /// Holds this until everything that it could have seen is committed; gives it back when that is so now.
     pub(crate) fn hold(&mut self, release: Release, span: &Span) -> Option<Release> {
-        let batch = match &mut self.flight {
-            _ if self.gathering.dirty => &mut self.gathering,
-            Some(flight) => &mut flight.batch,
+        let waiting = match &mut self.flight {
+            _ if self.gathering.dirty => &mut self.gathering.releases,
+            Some(flight) => &mut flight.late,
             None => return Some(release),
         };
-        batch.releases.push((release, span.clone()));
+        waiting.push((release, span.clone()));
         None
     }
 
     /// Whether turns, reads included, must wait for a commit before more gathers for it or is held for it.
     pub(crate) fn is_full(&self, limits: &Limits, held_max: usize) -> bool {
-        let in_flight = self.flight.as_ref().map_or(0, |flight| flight.batch.releases.len());
+        let in_flight = self.flight.as_ref().map_or(0, |flight| flight.batch.releases.len() + flight.late.len());
         let gathered = self.gathering.dirty
             && (self.gathering.turns >= limits.group_turns_max
                 || self.gathering.bytes >= limits.group_bytes_max
@@ -138,9 +141,9 @@ impl Ledger {
         self.flight.is_none() && !self.gathering.dirty && !self.trimming && self.mail.trims.is_empty()
     }
 
-    /// Whether there are messages to deliver or reminders to keep.
-    pub(crate) fn has_work(&self) -> bool {
-        !self.mail.outbox.is_empty() || self.mail.reminders.next_due().is_some()
+    /// Whether there are messages to deliver, or reminders that are due by then.
+    pub(crate) fn has_work(&self, until: u64) -> bool {
+        !self.mail.outbox.is_empty() || self.mail.reminders.next_due().is_some_and(|due| due <= until)
     }
 
     pub(crate) fn has_flight(&self) -> bool {
@@ -176,7 +179,7 @@ impl Ledger {
             }
         }
         let state = batch.state.take().unwrap_or(StateWrite::Keep);
-        self.flight = Some(Box::new(Flight { batch, sequence: self.mail.outbox.sequence() }));
+        self.flight = Some(Box::new(Flight { batch, sequence: self.mail.outbox.sequence(), late: Vec::new() }));
         Some(Commit {
             id: self.id.clone(),
             fence: self.fence,
@@ -191,13 +194,16 @@ impl Ledger {
     }
 
     /// The commit in flight landed: this leaves now, and the messages that it staged may.
-    pub(crate) fn land(&mut self) -> Vec<(Release, Span)> {
-        let Some(flight) = self.flight.take() else { return Vec::new() };
+    ///
+    /// And what waited for it, which leaves only while the lease holds.
+    #[allow(clippy::type_complexity)]
+    pub(crate) fn land(&mut self) -> (Vec<(Release, Span)>, Vec<(Release, Span)>) {
+        let Some(flight) = self.flight.take() else { return Default::default() };
         self.version += 1;
         if let Some(mail) = self.mail.existing() {
             mail.outbox.commit(flight.sequence);
         }
-        flight.batch.land()
+        (flight.batch.land(), flight.late)
     }
 
     /// A trim was applied, and its targets may forget; or it was not, and its removals are still to be made: a target that
@@ -220,8 +226,10 @@ impl Ledger {
     /// The activation is over: what was held for the commit in flight, and what was never handed to the store.
     #[allow(clippy::type_complexity)]
     pub(crate) fn sink(&mut self) -> (Vec<(Release, Span)>, Vec<(Release, Span)>) {
-        let flight = self.flight.take().map_or_else(Vec::new, |flight| flight.batch.sink());
-        (flight, std::mem::take(&mut self.gathering).sink())
+        let mut rest = std::mem::take(&mut self.gathering).sink();
+        let Some(flight) = self.flight.take() else { return (Vec::new(), rest) };
+        rest.extend(flight.late);
+        (flight.batch.sink(), rest)
     }
 
     /// Acknowledged messages: forgotten with the next commit, or by a trim.
@@ -269,7 +277,8 @@ impl Ledger {
     }
 
     fn forget_parcels(&self, retired: Vec<(EntityId, u64)>) -> Vec<Parcel> {
-        let forget = |(target, sequence)| Parcel::Forget { sender: self.id.clone(), target, sequence };
+        let forget =
+            |(target, sequence)| Parcel::Forget { sender: self.id.clone(), target, sequence, life: self.generation };
         retired.into_iter().map(forget).collect()
     }
 

@@ -15,7 +15,7 @@ const LOOKED_AT: usize = 2_000;
 
 /// Activations that one sweep sends on their way, of a kind and an arbiter: some thousands a second, so that those that
 /// stay hardly notice.
-const MOVED: usize = 64;
+pub(crate) const MOVED: usize = 64;
 
 /// How far the search for activations that belong elsewhere has come.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,9 +47,12 @@ impl<E: Entity> Host<E> {
         let all = life != lives.0;
         let void = CallError::NotApplied { reason: "the entity had to be loaded anew: the cluster changed".into() };
         if all {
+            // Some of them may tell of what was committed before.
+            let untold =
+                CallError::Unknown { reason: "the silo lost its place in the cluster before it could answer".into() };
             let mut post = |parcel| self.post(parcel);
             let held = std::mem::take(&mut *self.held.borrow_mut());
-            held.into_iter().for_each(|release: Release| release.fail(&void, &mut post));
+            held.into_iter().for_each(|release: Release| release.fail(&untold, &mut post));
         }
         let places = self.catalog.borrow().activations.capacity();
         for activation in (0..places).filter_map(|place| self.at(place)) {

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Tick;
 use crate::cluster::{
-    ClusterError, Courier, Event, Handle, Home, Lease, Loss, Membership, Probe, Probed, Settings, boot_ms,
+    ClusterError, Courier, Event, Handle, Home, Lease, Loss, Membership, Probe, Probed, Settings, Table, boot_ms,
 };
 use crate::entity::{Placement, Realm};
 use crate::silo::gateway::Gateway;
@@ -28,6 +28,9 @@ const STUCK_MS: Tick = 2_000;
 
 /// How long a silo that is looked for may take to connect, and again to say who it is.
 const KNOCK: Duration = Duration::from_millis(400);
+
+/// How long a silo that is in waits for its share, which it may not have: its weight may be nothing.
+const SHARE: Duration = Duration::from_secs(2);
 
 /// How long each of the others may take to connect, and again to let this silo in.
 const GREET: Duration = Duration::from_secs(1);
@@ -51,6 +54,7 @@ pub(crate) struct Ground {
     listener: Listener,
     address: String,
     stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 /// A silo's part in its cluster.
@@ -59,7 +63,9 @@ pub(crate) struct Network {
     handle: Handle,
     courier: Arc<Courier>,
     stop: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<()>>,
     stats: Arc<WireStats>,
+    runtime: Runtime,
 }
 
 /// What is decided before the silo's threads are there.
@@ -77,6 +83,7 @@ impl Ground {
     /// When the address can't be listened on, or is open to strangers.
     pub(crate) async fn new(settings: &NetworkSettings) -> Result<Self> {
         let (bound, wait) = oneshot::channel();
+        let (over, ended) = oneshot::channel();
         let (listen, security) = (settings.listen.clone(), settings.security.clone());
         std::thread::Builder::new()
             .name("grange-net".into())
@@ -98,6 +105,7 @@ impl Ground {
                 });
                 // What was queued leaves, if it can.
                 runtime.shutdown_timeout(Duration::from_millis(200));
+                let _ = over.send(());
             })
             .map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
         let bound =
@@ -114,7 +122,7 @@ impl Ground {
             }
             None => own.to_string(),
         };
-        Ok(Self { runtime, listener, address, stop })
+        Ok(Self { runtime, listener, address, stop, ended })
     }
 }
 
@@ -178,8 +186,14 @@ impl Plan {
 
     /// Opens the doors and joins the cluster. The silo's kinds are open.
     pub(crate) async fn join(self, shared: &Arc<Shared>, kinds: Vec<(String, Placement)>) -> Result<Network> {
-        let Self { ground: Ground { runtime, listener, address, stop }, membership, handle, events, identity, .. } =
-            self;
+        let Self {
+            ground: Ground { runtime, listener, address, stop, ended },
+            membership,
+            handle,
+            events,
+            identity,
+            ..
+        } = self;
         let _ = self.shared.set(Arc::downgrade(shared));
         let random = Arc::downgrade(shared);
         let courier = Courier::new(
@@ -193,7 +207,9 @@ impl Plan {
         let (draining, loaded, suspects) = (Arc::downgrade(shared), Arc::downgrade(shared), handle.clone());
         courier.settle(Home {
             kinds: kinds.into_iter().collect(),
-            closed: Box::new(move || draining.upgrade().is_none_or(|shared| shared.is_draining())),
+            closed: Box::new(move || {
+                draining.upgrade().is_none_or(|shared| shared.is_draining() || shared.is_homeless())
+            }),
             load: Box::new(move || loaded.upgrade().map_or(0, |shared| shared.load())),
             suspect: Box::new(move |silo| suspects.suspect(silo)),
         });
@@ -213,9 +229,18 @@ impl Plan {
         let (joined, is_in) = oneshot::channel();
         let thread = membership.spawn().map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
         runtime.spawn(follow_events(Arc::downgrade(shared), gateway, events, joined, thread));
-        let network = Network { address, handle, courier, stop: Some(stop), stats };
+        let network = Network { address, handle, courier, stop: Some(stop), ended: Some(ended), stats, runtime };
+        let (mut tables, me) = (network.handle.tables(), network.handle.clone());
         match is_in.await {
-            Ok(Ok(())) => Ok(network),
+            Ok(Ok(())) => {
+                // With its share of the entities, so that whoever waits for this silo has it.
+                let shared_out = async move {
+                    let has_share = |table: &Arc<Table>| !table.owned_by(me.incarnation()).is_empty();
+                    let _ = tokio::time::timeout(SHARE, tables.wait_for(has_share)).await;
+                };
+                let _ = network.runtime.spawn(shared_out).await;
+                Ok(network)
+            }
             Ok(Err(error)) => Err(Error::Config(error.to_string())),
             Err(_) => Err(Error::Config("the silo's network thread ended; the log has more".into())),
         }
@@ -287,6 +312,9 @@ async fn follow_events(
     while let Some(event) = events.recv().await {
         match event {
             Event::Active(incarnation) => {
+                if let Some(shared) = shared.upgrade() {
+                    shared.find_place();
+                }
                 tracing::info!(target: "grange", silo = %incarnation, "the silo is part of its cluster");
                 if let Some(joined) = joined.take() {
                     let _ = joined.send(Ok(()));
@@ -298,11 +326,11 @@ async fn follow_events(
                     Loss::Dead => "others declared it dead, or the store lost it",
                     Loss::Renounced => "the store began a new life",
                 };
-                tracing::warn!(
+                tracing::info!(
                     target: "grange", silo = %incarnation, why,
                     "the silo lost its place in the cluster: it drops what it has in memory, and joins again"
                 );
-                shared.life.fetch_add(1, Ordering::AcqRel);
+                shared.lose_place();
                 if let Some(courier) = shared.courier() {
                     courier.close_links("the silo lost its place in the cluster");
                 }
@@ -351,6 +379,13 @@ impl Network {
     /// Everything was given back.
     pub(crate) async fn leave(&self) {
         self.handle.leave().await;
+    }
+
+    /// Nothing of it is left: its address is free.
+    pub(crate) async fn ended(&mut self) {
+        if let Some(ended) = self.ended.take() {
+            let _ = ended.await;
+        }
     }
 
     pub(crate) fn close(&mut self) {

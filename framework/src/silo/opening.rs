@@ -18,6 +18,11 @@ impl<E: Entity> Host<E> {
         if size > limit {
             return Err(CallError::TooLarge { what: "the key".into(), size, limit });
         }
+        if self.shared.is_homeless() {
+            let reason =
+                format!("{} can't be loaded: this silo lost its place in the cluster, and joins again", to.id());
+            return Err(CallError::Unavailable { reason });
+        }
         let state = guarded(E::fresh).map_err(|panic| CallError::Unavailable {
             reason: format!("{} can't be activated: `Default` of `{}` panicked: {panic}", to.id(), E::KIND),
         })?;
@@ -113,7 +118,8 @@ impl<E: Entity> Host<E> {
 
     /// Whether the silo or the store began a new life while the claim was on its way.
     fn is_of_the_past(&self, activation: &Activation<E>, record: &Record) -> bool {
-        record.fence.owner != self.shared.incarnation()
+        self.shared.is_homeless()
+            || record.fence.owner != self.shared.incarnation()
             || record.generation != self.shared.store.generation(activation.to.id())
     }
 

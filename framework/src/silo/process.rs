@@ -151,6 +151,9 @@ impl Silo {
         }
         let closed = if std::mem::take(&mut self.owns_store) { self.shared.store.close().await } else { Ok(()) };
         self.stop();
+        if let Some(network) = &mut self.network {
+            network.ended().await;
+        }
         closed?;
         if !drained {
             return Err(Error::Stopped(format!(

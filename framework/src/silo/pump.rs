@@ -117,8 +117,8 @@ impl<E: Entity> Host<E> {
             None => Next::Wait,
             Some(Queued::Call(call)) => self.next_call(activation, control, call, place),
             Some(Queued::Message(mail)) => self.next_message(activation, control, mail, place),
-            Some(Queued::Forget(sender, sequence)) => {
-                if let Some(ledger) = &mut control.ledger {
+            Some(Queued::Forget { sender, sequence, life }) => {
+                if let (true, Some(ledger)) = (life == self.shared.store.generation(&sender), &mut control.ledger) {
                     ledger.forget(&sender, sequence);
                 }
                 Next::Over
@@ -214,6 +214,10 @@ impl<E: Entity> Host<E> {
     ) -> Next {
         let Some(ledger) = &mut control.ledger else { return Next::Over };
         let envelope = &mail.envelope;
+        if mail.life != self.shared.store.generation(&envelope.from) {
+            return Next::Over; // it stays in its sender's outbox, if it is there
+        }
+        let generation = ledger.generation;
         let proof = mail.proof.as_ref().map(|proof| proof.get());
         match ledger.mail.activities.admit(envelope) {
             Admission::Fresh if ledger.mail.activities.knows(&envelope.from) => {}
@@ -239,7 +243,9 @@ impl<E: Entity> Host<E> {
             Admission::Gap => return Next::Over,
             Admission::Duplicate => {
                 self.shard().count(Counter::MessageRepeated);
-                if let Some(release) = ledger.hold(Release::Parcel(acknowledgement(envelope)), &Span::none()) {
+                if let Some(release) =
+                    ledger.hold(Release::Parcel(acknowledgement(envelope, generation)), &Span::none())
+                {
                     self.release(release);
                 }
                 return Next::Over;
@@ -326,7 +332,8 @@ impl<E: Entity> Host<E> {
                 if envelope.then.is_none() {
                     self.shard().count(Counter::DeadLetter);
                 }
-                if let Some(release) = ledger.hold(Release::Parcel(acknowledgement(envelope)), &Span::none()) {
+                let parcel = acknowledgement(envelope, ledger.generation);
+                if let Some(release) = ledger.hold(Release::Parcel(parcel), &Span::none()) {
                     self.release(release);
                 }
             }
@@ -408,6 +415,6 @@ impl<E: Entity> Host<E> {
     }
 }
 
-pub(crate) fn acknowledgement(envelope: &crate::wire::Envelope) -> Parcel {
-    Parcel::Acknowledge { sender: envelope.from.clone(), by: envelope.to.clone(), sequence: envelope.sequence }
+pub(crate) fn acknowledgement(envelope: &crate::wire::Envelope, life: u64) -> Parcel {
+    Parcel::Acknowledge { sender: envelope.from.clone(), by: envelope.to.clone(), sequence: envelope.sequence, life }
 }

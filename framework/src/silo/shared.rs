@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Tick};
 use crate::cluster::{Courier, HOPS_MAX, Handle, Lease, Route};
-use crate::entity::{Deadlines, Far, FarEnd, Realm, Waits};
+use crate::entity::{Deadlines, Far, FarEnd, Realm, Waits, unhosted};
 use crate::messaging::Parcel;
 use crate::silo::config::{Limits, millis};
 use crate::silo::cycle::{Found, Probe};
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) clustered: bool,
     /// How often the silo lost its place: everything in memory from before is void.
     pub(crate) life: AtomicU64,
+    /// It lost its place, and has no other yet: nothing is taken into memory.
+    homeless: AtomicBool,
     cluster: OnceLock<Arc<Courier>>,
     far: OnceLock<Arc<dyn Far>>,
     /// The silo's place in the cluster.
@@ -137,6 +139,7 @@ impl Shared {
             lease,
             clustered,
             life: AtomicU64::new(0),
+            homeless: AtomicBool::new(false),
             cluster: OnceLock::new(),
             far: OnceLock::new(),
             place: OnceLock::new(),
@@ -175,6 +178,21 @@ impl Shared {
         let _ = self.place.set(place);
         let _ = self.far.set(courier.clone());
         let _ = self.cluster.set(courier);
+    }
+
+    /// This life in the cluster is over: what is in memory is void, and nothing comes into it until there is another.
+    pub(crate) fn lose_place(&self) {
+        self.homeless.store(true, Ordering::Release);
+        self.life.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It has a place again.
+    pub(crate) fn find_place(&self) {
+        self.homeless.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_homeless(&self) -> bool {
+        self.homeless.load(Ordering::Acquire)
     }
 
     pub(crate) fn courier(&self) -> Option<&Arc<Courier>> {
@@ -260,6 +278,10 @@ impl Shared {
         let may_take = self.courier().is_none_or(|courier| courier.may_take(&arrival.ask.to, hops));
         match self.letterbox(&arrival.ask.to.kind) {
             Some(letterbox) => letterbox.ask(arrival, may_take),
+            None if self.courier().is_none_or(|courier| courier.route(&arrival.ask.to) == Route::Here) => {
+                let error = unhosted(&arrival.ask.to.kind);
+                arrival.fail(error);
+            }
             None => arrival.go_on(self, None),
         }
     }

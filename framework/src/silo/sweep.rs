@@ -1,14 +1,17 @@
 //! What takes too long, or not at all: looked at every few milliseconds, on the arbiter itself.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::CallError;
+use crate::cluster::Courier;
 use crate::entity::{Entity, Named, Realm, Tick, guarded};
 use crate::silo::activation::{Activation, Phase};
 use crate::silo::finish::cut_off;
 use crate::silo::here;
 use crate::silo::host::Host;
+use crate::silo::moving::MOVED;
 use crate::silo::turn::Owed;
 use crate::telemetry::Counter;
 
@@ -19,7 +22,7 @@ pub(crate) const SWEEP: Duration = Duration::from_millis(20);
 const IDLE_SHARE: usize = 64;
 
 /// An entity whose next reminder is so near stays in memory for it, in ms.
-const REMINDER_NEAR_MS: u64 = 5_000;
+pub(crate) const REMINDER_NEAR_MS: u64 = 5_000;
 
 /// A host without its type.
 pub(crate) trait Sweep {
@@ -137,11 +140,17 @@ impl<E: Entity> Host<E> {
             from..(from + share).min(all)
         };
         let wall = self.shared.clock.wall_ms();
+        let mut moved = 0;
         for place in places {
             let Some(activation) = self.at(place) else { continue };
-            if self.shared.courier().is_some_and(|courier| !courier.may_keep(activation.to.id())) {
-                // It came while tables differed: who looks for it by its partition does not find it here.
-                self.leave_for_another(&activation);
+            let misplaced = |courier: &Arc<Courier>| draining || !courier.may_keep(activation.to.id());
+            if self.shared.courier().is_some_and(misplaced) {
+                // A silo that leaves takes no more calls for it; or it came while tables differed, and who looks for it by its
+                // partition does not find it here.
+                if draining || moved < MOVED {
+                    moved += 1;
+                    self.leave_for_another(&activation);
+                }
                 continue;
             }
             let idle = {

@@ -51,6 +51,9 @@ struct Extra {
     chain: Option<Vec<Asker>>,
 }
 
+/// Turns that may wait for each other, one asking the next.
+const CHAIN_MAX: usize = 256;
+
 const READ: u8 = 0;
 const EXCLUSIVE: u8 = 1;
 const NOTIFY: u8 = 2;
@@ -107,6 +110,9 @@ impl Ask {
             true => Extra::default(),
             false => rmp_serde::from_slice(&extra).map_err(|_| Malformed)?,
         };
+        if chain.as_ref().is_some_and(|chain| chain.len() > CHAIN_MAX) {
+            return Err(Malformed);
+        }
         Ok(Self { to, method, manner, call, cause, chain, arguments: body })
     }
 }

@@ -18,7 +18,7 @@ pub(crate) enum Failure {
     Grange(#[from] grange::Error),
     #[error("{path}: {error}")]
     File { path: String, error: io::Error },
-    #[error("{0}, and has not ended after a minute; nothing is lost: run it again to continue")]
+    #[error("{0}, and has not ended after 100 s; nothing is lost: run it again to continue")]
     Slow(String),
     #[error("a silo was not told {0}")]
     Untold(&'static str),
