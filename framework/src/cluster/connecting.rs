@@ -159,7 +159,7 @@ impl Courier {
         if self.home.get().is_some() {
             return;
         }
-        let peers: Vec<_> = self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let peers = self.every_peer();
         if peers.iter().any(|peer| peer.link().is_some()) {
             return;
         }
@@ -183,7 +183,7 @@ impl Courier {
 
     /// Connections that were made by an earlier life of this silo, or to one of another's.
     pub(crate) fn close_links(&self, reason: &str) {
-        let peers: Vec<_> = self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let peers = self.every_peer();
         peers.iter().filter_map(|peer| peer.link()).for_each(|link| link.close(reason));
     }
 

@@ -180,6 +180,11 @@ impl Courier {
         peers.entry(address.to_owned()).or_insert_with(|| Arc::new(Peer::new(address.to_owned()))).clone()
     }
 
+    /// As they stand now: the lock is not held while each is seen to.
+    pub(super) fn every_peer(&self) -> Vec<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     pub(super) fn send(&self, address: &str, incarnation: Option<Incarnation>, mut trip: Trip) {
         let peer = self.peer(address);
         let why = {
@@ -217,7 +222,7 @@ impl Courier {
 
     /// A client that can't reach an entity's silo asks any other to route on.
     pub(super) fn send_by_gateway(&self, why: &'static str, trip: Trip) {
-        let peers: Vec<_> = self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let peers = self.every_peer();
         let from = (self.random)() as usize;
         let mut trip = trip;
         for index in 0..peers.len() {
@@ -346,7 +351,7 @@ impl Courier {
 
     /// Tells silos which calls nobody waits for any more.
     fn cancel_abandoned(&self) {
-        let peers: Vec<_> = self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let peers = self.every_peer();
         let now = self.clock.tick();
         for peer in peers {
             let mut over = Vec::new();
@@ -367,9 +372,9 @@ impl Courier {
     fn tell_load(&self) {
         let Some(home) = self.home.get() else { return };
         let load = (home.load)();
-        let peers: Vec<_> = self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let peers = self.every_peer();
         for link in peers.iter().filter_map(|peer| peer.link()) {
-            let header = Header { kind: frames::LOAD, flags: 0, hops: 0, correlation: 0, budget_ms: 0 };
+            let header = Header { kind: frames::LOAD, ..Header::default() };
             let _ = link.send(header, |body| body.put_u64(load));
         }
     }

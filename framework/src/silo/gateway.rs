@@ -64,7 +64,7 @@ fn roster_frame(table: &Table) -> Vec<u8> {
 }
 
 fn tell(link: &Link, roster: &[u8]) {
-    let header = Header { kind: frames::ROSTER, flags: 0, hops: 0, correlation: 0, budget_ms: 0 };
+    let header = Header { kind: frames::ROSTER, ..Header::default() };
     let _ = link.send(header, |body| body.extend_from_slice(roster));
 }
 
@@ -263,7 +263,7 @@ impl FarEnd for Asked {
         if self.link.peer().role != Role::Client {
             return;
         }
-        let header = Header { kind: frames::HINT, flags: 0, hops: 0, correlation: 0, budget_ms: 0 };
+        let header = Header { kind: frames::HINT, ..Header::default() };
         let _ = self.link.send(header, |body| {
             if write_id(to, body).is_ok() {
                 body.extend_from_slice(owner.as_bytes());
