@@ -173,9 +173,13 @@ fn silo(place: &Place, signs: &Signs) -> grange::SiloBuilder {
     place.silo().entity::<Node>().entity::<Stuck>().entity::<Needy>().workers(1).data(signs.clone())
 }
 
+fn id(key: &str) -> EntityId {
+    EntityId::new("Node", rmp_serde::to_vec(key).unwrap())
+}
+
 /// What the store has of a node, once its silo has let go of it.
 async fn fields(place: &Place, key: &str) -> Vec<Field> {
-    let id = EntityId::new("Node", rmp_serde::to_vec(key).unwrap());
+    let id = id(key);
     let claim = Claim { id: id.clone(), owner: Uuid::new_v4(), nonce: 1, now: 1, over: None };
     let Claimed::Granted(record) = place.store.claim(claim).await.unwrap() else { panic!("{key} is not released") };
     place.store.release(id, record.fence).await.unwrap();
@@ -188,6 +192,7 @@ on_both_stores!(
     a_cycle_that_closes_late_is_found_at_once,
     a_message_is_not_forgotten_before_its_effect_is_committed,
     a_sender_whose_trim_was_lost_does_not_let_its_target_forget,
+    what_is_remembered_again_while_a_trim_is_on_its_way_stays,
     a_target_that_leaves_at_once_keeps_no_record_of_its_senders,
     reminders_wait_for_room_in_the_outbox,
     what_gathers_without_a_commit_in_flight_is_bounded,
@@ -253,6 +258,35 @@ async fn a_sender_whose_trim_was_lost_does_not_let_its_target_forget(place: Plac
     a.tell_to_add("b".into()).await.unwrap();
     eventually("the third", async || b.n().await, |n| n.as_ref().is_ok_and(|n| *n >= 3)).await.unwrap();
     assert_eq!(b.n().await, Ok(3), "a message was applied twice");
+}
+
+/// The target was told to forget its sender while an earlier trim was on its way, and then applied the sender's next
+/// message: that it did is not part of what the next trim removes.
+async fn what_is_remembered_again_while_a_trim_is_on_its_way_stays(place: Place) {
+    let signs = Signs::default();
+    let first = silo(&place, &signs).start().await.unwrap();
+    let [a, b, x] = ["a", "b", "x"].map(|key| first.client().entity::<Node>(key));
+    place.store.hold_trims(id("b"));
+    x.tell_to_add("b".into()).await.unwrap();
+    within("the target's trim", place.store.until(|seen| seen.trims.contains(&id("b")))).await;
+    // The sender's trim was applied, so it has told the target to forget: before it is told to send again.
+    a.tell_to_add("b".into()).await.unwrap();
+    within("the sender's trim", place.store.until(|seen| seen.trims.contains(&id("a")))).await;
+    eventually("its end", async || first.store_stats().trims, |trims| *trims == 2).await;
+    // This one's sender does not forget it.
+    place.store.hold_trims(id("a"));
+    a.tell_to_add("b".into()).await.unwrap();
+    eventually("the message", async || b.n().await, |n| *n == Ok(3)).await.unwrap();
+    place.store.let_trims_go(&id("b"));
+    eventually("the held trim's end", async || first.store_stats().trims, |trims| *trims >= 3).await;
+    // Whatever the target still wants to remove goes with its next commit.
+    assert_eq!(b.add().await, Ok(4));
+    place.crash(first).await;
+    let second = silo(&place, &signs).start().await.unwrap();
+    let (a, b) = (second.client().entity::<Node>("a"), second.client().entity::<Node>("b"));
+    a.tell_to_add("b".into()).await.unwrap();
+    eventually("the third", async || b.n().await, |n| n.as_ref().is_ok_and(|n| *n >= 5)).await.unwrap();
+    assert_eq!(b.n().await, Ok(5), "a message was applied twice");
 }
 
 /// A message whose target crashes while the commit that applied it is on its way.

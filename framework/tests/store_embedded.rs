@@ -226,7 +226,7 @@ async fn child_process() {
             if next % 3 == 0 {
                 let removes = vec![Field::Outbox(next - 1)];
                 let (fence, generation) = (record.fence, record.generation);
-                drop(store.trim(Trim { id: id.clone(), fence, generation, removes, wake: Some(next) }));
+                drop(store.trim(Trim { id: id.clone(), fence, generation, version: next, removes, wake: Some(next) }));
             }
             record.version = next;
         }

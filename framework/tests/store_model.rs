@@ -95,8 +95,8 @@ impl Pair {
                 }
             }
             Step::Trim(change) => {
-                if let Some(Commit { id, fence, generation, removes, wake, .. }) = self.commit(&change) {
-                    let trim = Trim { id, fence, generation, removes, wake };
+                if let Some(Commit { id, fence, generation, version, removes, wake, .. }) = self.commit(&change) {
+                    let trim = Trim { id, fence, generation, version, removes, wake };
                     self.both(text, |store| store.trim(trim.clone()));
                 }
             }

@@ -104,6 +104,7 @@ async fn tombstones_are_deleted() {
         id: id("a"),
         fence: record.fence,
         generation: record.generation,
+        version: 200,
         removes: vec![Field::Outbox(199)],
         wake: None,
     };
@@ -229,6 +230,7 @@ async fn a_full_redis_refuses_commits_and_still_cleans_up() {
         id: id("a"),
         fence: record.fence,
         generation: record.generation,
+        version: 1,
         removes: vec![Field::Outbox(1)],
         wake,
     };
@@ -437,7 +439,7 @@ fn fails<F: Future>(server: &RedisServer, mutants: &[Mutant], check: impl FnOnce
 
 #[tokio::test]
 async fn each_check_of_the_scripts_is_missed_when_it_is_left_out() {
-    use conformance::{claims, commits, members};
+    use conformance::{claims, commits, indexes, members};
     let server = RedisServer::start(&[]).await;
     macro_rules! caught_by {
         ($($mutant:ident: $check:path,)*) => {
@@ -456,6 +458,7 @@ async fn each_check_of_the_scripts_is_missed_when_it_is_left_out() {
         Nonce: claims::claiming_again_supersedes_the_older_claim,
         Generation: commits::another_generation_is_refused,
         Version: commits::a_refused_commit_changes_nothing,
+        Overtaken: indexes::a_trim_that_a_commit_overtook_is_refused,
         Dead: members::dead_is_final,
         Revive: members::dead_is_final,
         Missed: members::a_silo_that_renews_is_not_declared_dead,

@@ -162,6 +162,7 @@ impl World {
             id: entity(one),
             fence: sender.fence,
             generation: sender.generation,
+            version: sender.version,
             removes: vec![Field::Outbox(sent)],
             wake: None,
         };

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::wire::{EntityId, Envelope};
@@ -8,6 +8,8 @@ use crate::wire::{EntityId, Envelope};
 const WINDOW: usize = 16;
 
 /// Messages staged and not yet acknowledged, in the order in which they were staged, and how far each target's stream is.
+///
+/// No step looks at all of the targets: there may be thousands, and each of them answers.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// The highest number ever given.
@@ -16,6 +18,10 @@ pub(crate) struct Outbox {
     committed: u64,
     messages: BTreeMap<u64, Kept>,
     streams: BTreeMap<EntityId, Stream>,
+    /// Targets for whom something may leave that could not before; perhaps more than once.
+    ready: Vec<EntityId>,
+    /// When which target's stream starts again from its oldest message, in ticks.
+    retries: BTreeSet<(u64, EntityId)>,
 }
 
 #[derive(Debug)]
@@ -32,7 +38,7 @@ struct Stream {
     waiting: VecDeque<u64>,
     /// How many of them, from the oldest, are on their way.
     sent: usize,
-    /// When to start again from the oldest, in ticks.
+    /// When to start again from the oldest, in ticks: its entry in the outbox's `retries`.
     retry: Option<u64>,
     failures: u32,
 }
@@ -46,6 +52,7 @@ impl Outbox {
     /// A message found in the store: committed, and perhaps tried.
     pub(crate) fn restore(&mut self, envelope: Envelope) {
         self.restore_sequence(envelope.sequence);
+        self.ready.push(envelope.to.clone());
         self.insert(Arc::new(envelope), true);
     }
 
@@ -80,13 +87,22 @@ impl Outbox {
 
     /// Everything up to this number is in the store.
     pub(crate) fn commit(&mut self, sequence: u64) {
-        self.committed = self.committed.max(sequence);
+        if sequence <= self.committed {
+            return;
+        }
+        let landed = self.messages.range(self.committed + 1..=sequence);
+        self.ready.extend(landed.map(|(_, kept)| kept.envelope.to.clone()));
+        self.committed = sequence;
     }
 
     /// What may leave now, and is from then on its way: nothing that is not committed, and a window per target.
     pub(crate) fn dispatch(&mut self, retry_at: u64) -> Vec<(Arc<Envelope>, bool)> {
         let mut leaving = Vec::new();
-        for stream in self.streams.values_mut().filter(|stream| stream.failures == 0 || stream.retry.is_none()) {
+        for target in self.ready.drain(..) {
+            let Some(stream) = self.streams.get_mut(&target) else { continue };
+            if stream.failures > 0 && stream.retry.is_some() {
+                continue; // it waits, and is ready again when its time has come
+            }
             let from = stream.sent;
             for sequence in stream.waiting.iter().skip(from).take(WINDOW.saturating_sub(from)) {
                 if *sequence > self.committed {
@@ -97,7 +113,7 @@ impl Outbox {
                 stream.sent += 1;
             }
             if stream.sent > from {
-                stream.retry = Some(retry_at);
+                stream.set_retry(&target, &mut self.retries, Some(retry_at));
             }
         }
         // Between targets the order is that of staging.
@@ -118,10 +134,12 @@ impl Outbox {
         if !forgotten.is_empty() {
             stream.failures = 0;
             if stream.sent == 0 {
-                stream.retry = None;
+                stream.set_retry(from, &mut self.retries, None);
             }
+            self.ready.push(from.clone());
         }
         if stream.waiting.is_empty() {
+            stream.set_retry(from, &mut self.retries, None);
             self.streams.remove(from);
         }
         forgotten
@@ -141,35 +159,49 @@ impl Outbox {
         if stream.failures > 0 && stream.retry.is_some() && stream.sent == 0 {
             return; // one of several that were on their way when it failed: it waits already
         }
-        stream.retry = Some(resume(stream.failures));
+        stream.set_retry(from, &mut self.retries, Some(resume(stream.failures)));
         stream.failures += 1;
         stream.start_again(&mut self.messages);
     }
 
     /// What is on its way is sent again at this time, if it is not acknowledged by then.
     pub(crate) fn hasten(&mut self, at: u64) {
-        for stream in self.streams.values_mut().filter(|stream| stream.sent > 0) {
-            stream.retry = stream.retry.map(|retry| retry.min(at));
+        for (target, stream) in self.streams.iter_mut().filter(|(_, stream)| stream.sent > 0) {
+            let sooner = stream.retry.map(|retry| retry.min(at));
+            stream.set_retry(target, &mut self.retries, sooner);
         }
     }
 
     /// When the earliest retry is.
     pub(crate) fn next_retry(&self) -> Option<u64> {
-        self.streams.values().filter_map(|stream| stream.retry).min()
+        self.retries.first().map(|(retry, _)| *retry)
     }
 
     /// Starts again, from the oldest message, every stream whose time has come.
     pub(crate) fn retry(&mut self, now: u64) {
-        for stream in self.streams.values_mut() {
-            if stream.retry.is_some_and(|retry| retry <= now) {
+        while self.next_retry().is_some_and(|retry| retry <= now)
+            && let Some((_, target)) = self.retries.pop_first()
+        {
+            if let Some(stream) = self.streams.get_mut(&target) {
                 stream.retry = None;
                 stream.start_again(&mut self.messages);
             }
+            self.ready.push(target);
         }
     }
 }
 
 impl Stream {
+    fn set_retry(&mut self, target: &EntityId, retries: &mut BTreeSet<(u64, EntityId)>, retry: Option<u64>) {
+        if self.retry == retry {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut self.retry, retry) {
+            retries.remove(&(before, target.clone()));
+        }
+        retries.extend(retry.map(|retry| (retry, target.clone())));
+    }
+
     /// From the oldest message on. What was on its way may have been tried.
     fn start_again(&mut self, messages: &mut BTreeMap<u64, Kept>) {
         for sequence in self.waiting.iter().take(std::mem::take(&mut self.sent)) {
@@ -255,6 +287,28 @@ mod tests {
         let leaving = outbox.dispatch(60);
         assert_eq!(numbers(&leaving), [(1, 0), (2, 1)]);
         assert!(leaving.iter().all(|(_, again)| *again));
+    }
+
+    #[test]
+    fn each_target_has_its_own_time_to_start_again() {
+        let mut outbox = Outbox::default();
+        for to in ["x", "y", "z"] {
+            stage(&mut outbox, to);
+        }
+        outbox.commit(3);
+        assert_eq!(outbox.dispatch(10).len(), 3);
+        outbox.postpone(&EntityId::new("B", "y"), 2, |_| 30);
+        outbox.acknowledge(&EntityId::new("B", "z"), 3);
+        assert_eq!(outbox.next_retry(), Some(10));
+        outbox.retry(10);
+        assert_eq!(numbers(&outbox.dispatch(20)), [(1, 0)]);
+        outbox.hasten(15);
+        outbox.acknowledge(&EntityId::new("B", "x"), 1);
+        assert_eq!(outbox.next_retry(), Some(30));
+        outbox.retry(30);
+        assert_eq!(numbers(&outbox.dispatch(40)), [(2, 0)]);
+        outbox.acknowledge(&EntityId::new("B", "y"), 2);
+        assert_eq!((outbox.next_retry(), outbox.is_empty()), (None, true));
     }
 
     #[test]

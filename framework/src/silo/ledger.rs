@@ -162,8 +162,8 @@ impl Ledger {
             return None;
         }
         self.forget_keys(now, limits);
-        if let (false, Some(mail)) = (self.trimming, self.mail.existing()) {
-            for field in mail.trims.drain(..) {
+        if !self.trimming {
+            for field in self.take_trims() {
                 self.gathering.fields.entry(field).or_insert(None);
             }
         }
@@ -282,6 +282,15 @@ impl Ledger {
         retired.into_iter().map(forget).collect()
     }
 
+    /// The fields that nobody needs any more. A partner that was forgotten and has written again since is needed: its
+    /// record has the same name.
+    fn take_trims(&mut self) -> Vec<Field> {
+        let Some(mail) = self.mail.existing() else { return Vec::new() };
+        let mut trims = std::mem::take(&mut mail.trims);
+        trims.retain(|field| !matches!(field, Field::Activity(partner) if mail.activities.knows(partner)));
+        trims
+    }
+
     /// What to trim, when no commit is there to take it along.
     ///
     /// And the targets to tell when it has been applied: see [`end_trim`](Self::end_trim).
@@ -293,7 +302,8 @@ impl Ledger {
             id: self.id.clone(),
             fence: self.fence,
             generation: self.generation,
-            removes: std::mem::take(&mut self.mail.trims),
+            version: self.version,
+            removes: self.take_trims(),
             wake: self.wake(now),
         };
         self.trimming = true;

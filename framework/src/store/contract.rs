@@ -146,7 +146,7 @@ pub enum Refusal {
     Generation,
 }
 
-/// Fields that nobody needs any more, with no turn: acknowledged messages. Not versioned. A store
+/// Fields that nobody needs any more, with no turn: acknowledged messages. It makes no new version. A store
 /// that says that it applied one must not lose it alone: whatever survives of what came later, this does, too. One that
 /// failed is made again.
 #[derive(Debug, Clone)]
@@ -157,6 +157,9 @@ pub struct Trim {
     pub fence: Fence,
     /// The store's life.
     pub generation: u64,
+    /// The version that it was made for. One that a later commit overtook is not applied: the commit may have written what
+    /// it removes, and knew better when the entity is to be woken.
+    pub version: u64,
     /// Fields to remove.
     pub removes: Vec<Field>,
     /// When the entity is to be woken next.
@@ -218,7 +221,7 @@ pub trait Store: Send + Sync + 'static {
     /// the generation, the version.
     fn commit(&self, commit: Commit) -> Pending<Committed>;
 
-    /// Removes fields, if the fence still holds; says whether it did.
+    /// Removes fields, if the fence still holds and no commit came since; says whether that was so.
     fn trim(&self, trim: Trim) -> Pending<bool>;
 
     /// Gives the claim back, if it is still this one.

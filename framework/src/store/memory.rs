@@ -125,7 +125,8 @@ impl Kept {
     }
 
     fn trim(&mut self, trim: &Trim) -> bool {
-        let held = self.holds(&trim.id, trim.fence) && self.generation == trim.generation;
+        let current = self.entities.get(&trim.id).is_some_and(|entity| entity.version == trim.version);
+        let held = current && self.holds(&trim.id, trim.fence) && self.generation == trim.generation;
         if held {
             self.stats.trims += 1;
             self.remove(&trim.id, &trim.removes, trim.wake);

@@ -56,6 +56,10 @@ pub struct Seen {
     pub commits: Vec<(EntityId, u128)>,
     /// Commits from this number on are held back, the first being 0.
     pub held_from: Option<usize>,
+    /// The trims handed over, in their order: whose.
+    pub trims: Vec<EntityId>,
+    /// Whose trims are held back.
+    pub trims_held: HashSet<EntityId>,
 }
 
 impl fmt::Debug for FaultyStore {
@@ -103,6 +107,16 @@ impl FaultyStore {
     /// The next so many trims fail, and nothing is removed.
     pub fn lose_trims(&self, count: usize) {
         self.script().trims_lost = count;
+    }
+
+    /// Trims of this entity wait, unapplied, until [`let_trims_go`](Self::let_trims_go).
+    pub fn hold_trims(&self, id: EntityId) {
+        self.seen.send_if_modified(|seen| seen.trims_held.insert(id));
+    }
+
+    /// This entity's trims are applied: those that were held, and those that come.
+    pub fn let_trims_go(&self, id: &EntityId) {
+        self.seen.send_if_modified(|seen| seen.trims_held.remove(id));
     }
 
     /// Claims, commits and trims fail before they are written for as long as this is `true`.
@@ -239,7 +253,22 @@ impl Store for FaultyStore {
             script.trims_lost = script.trims_lost.saturating_sub(1);
             lost
         };
-        if lost || self.fails(trim.fence.owner) { failed() } else { self.inner.trim(trim) }
+        self.seen.send_modify(|seen| seen.trims.push(trim.id.clone()));
+        if lost || self.fails(trim.fence.owner) {
+            return failed();
+        }
+        let id = trim.id.clone();
+        let goes = move |seen: &Seen| !seen.trims_held.contains(&id);
+        if goes(&self.seen.borrow()) {
+            return self.inner.trim(trim);
+        }
+        let (inner, mut seen) = (self.inner.clone(), self.seen.subscribe());
+        Box::pin(async move {
+            if seen.wait_for(goes).await.is_err() {
+                return failed().await;
+            }
+            inner.trim(trim).await
+        })
     }
     fn release(&self, id: EntityId, fence: Fence) -> Pending<()> {
         if self.fails(fence.owner) { failed() } else { self.inner.release(id, fence) }

@@ -195,7 +195,7 @@ impl Writer {
         let generation = self.shared.read(|disk| Ok(disk.generation()));
         let Some((fence, head)) = live else { return false };
         let held = fence == trim.fence && generation.is_ok_and(|generation| generation == trim.generation);
-        let held = held && keys::fit(&trim.id, trim.removes.iter());
+        let held = held && head.version == trim.version && keys::fit(&trim.id, trim.removes.iter());
         if held {
             self.batch.stats.trims += 1;
             if head.version > 0 {

@@ -178,7 +178,11 @@ impl Entities {
         let mut command = call(&setup.scripts.trim, 3);
         command.arg(self.entity_key(&trim.id)).arg(setup.life_key(partition)).arg(&agenda);
         push_fence(&mut command, &trim.fence);
-        command.arg(trim.generation).arg(trim.wake.map(|wake| wake.to_string()).unwrap_or_default()).arg(&id);
+        command
+            .arg(trim.generation)
+            .arg(trim.version)
+            .arg(trim.wake.map(|wake| wake.to_string()).unwrap_or_default())
+            .arg(&id);
         command.arg(removes.len()).arg(&removes).arg(&swept);
         commands.add_command(command);
         for _ in 0..RESENDS_MAX {
@@ -195,7 +199,7 @@ impl Entities {
                     self.routes.run(partition, &just(hint)).await?;
                     continue;
                 }
-                "SUPERSEDED" | "GENERATION" => return Ok(false),
+                "SUPERSEDED" | "GENERATION" | "STALE" => return Ok(false),
                 _ => return Err(unreadable(&trim.id)),
             }
             self.shared.count(|stats| stats.trims += 1);

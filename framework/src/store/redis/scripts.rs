@@ -83,6 +83,8 @@ pub enum Mutant {
     Generation,
     /// A commit over a version that it did not see is applied.
     Version,
+    /// A trim that a later commit overtook is applied.
+    Overtaken,
     /// A commit is applied without its entry in the agenda.
     Agenda,
     /// A commit is sent without making its entry in the agenda.

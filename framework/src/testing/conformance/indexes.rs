@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{claim, commit, done, every_field, id, trim};
 use crate::store::{Commit, Due, Field, Partitions, Store, Trim};
 use crate::wire::PARTITIONS_DEFAULT;
@@ -10,7 +12,7 @@ use crate::wire::PARTITIONS_DEFAULT;
 pub async fn a_trim_needs_the_claim_and_keeps_the_version(store: &dyn Store) {
     let record = claim(store, &id("a"), 1, 10).await;
     done(store, Commit { puts: every_field(), wake: Some(5), ..commit(&record, &id("a"), b"s") }).await;
-    let trim = trim(&record, &id("a"), vec![Field::Outbox(1)], None);
+    let trim = Trim { version: 1, ..trim(&record, &id("a"), vec![Field::Outbox(1)], None) };
     assert!(store.trim(trim.clone()).await.unwrap());
     assert_eq!(store.due(Partitions::All, u64::MAX, 10).await.unwrap(), []);
     assert!(!store.trim(Trim { generation: record.generation ^ 1, ..trim.clone() }).await.unwrap());
@@ -19,6 +21,20 @@ pub async fn a_trim_needs_the_claim_and_keeps_the_version(store: &dyn Store) {
     assert!(!store.trim(Trim { removes: vec![Field::Sequence], wake: Some(1), ..trim }).await.unwrap());
     assert_eq!(claim(store, &id("a"), 1, 12).await.fields.len(), every_field().len() - 1);
     assert_eq!(store.stats().trims, 1);
+}
+
+/// A trim that arrives after a later commit may remove what that wrote, or its wake time: it is refused.
+pub async fn a_trim_that_a_commit_overtook_is_refused(store: &dyn Store) {
+    let record = claim(store, &id("a"), 1, 10).await;
+    let puts = || vec![(Field::Activity(id("b")), Bytes::from_static(b"1"))];
+    done(store, Commit { puts: puts(), ..commit(&record, &id("a"), b"s") }).await;
+    let late = Trim { version: 1, ..trim(&record, &id("a"), vec![Field::Activity(id("b"))], None) };
+    done(store, Commit { version: 1, puts: puts(), wake: Some(5), ..commit(&record, &id("a"), b"t") }).await;
+    assert!(!store.trim(late.clone()).await.unwrap());
+    assert!(!store.trim(Trim { version: 3, ..late.clone() }).await.unwrap());
+    assert_eq!(store.due(Partitions::All, u64::MAX, 10).await.unwrap(), [Due { wake: 5, id: id("a") }]);
+    assert!(store.has(id("a"), Field::Activity(id("b"))).await.unwrap());
+    assert!(store.trim(Trim { version: 2, ..late }).await.unwrap());
 }
 
 /// A trim of an entity that was never committed has nothing to remove, and makes no record.
@@ -75,7 +91,8 @@ pub async fn entries_that_are_over_hide_nobody(store: &dyn Store) {
         done(store, Commit { wake: Some(number), ..commit(&record, &id, b"s") }).await;
         if number < 29 {
             let later = number.is_multiple_of(2).then_some(1_000);
-            assert!(store.trim(trim(&record, &id, Vec::new(), later)).await.unwrap());
+            let trim = Trim { version: 1, ..trim(&record, &id, Vec::new(), later) };
+            assert!(store.trim(trim).await.unwrap());
         }
     }
     let last = Due { wake: 29, id: id("29") };
@@ -92,7 +109,8 @@ pub async fn letters_are_listed_until_removed(store: &dyn Store) {
         let removes = vec![Field::Letter(1)];
         done(store, Commit { version: 1, removes, ..commit(&record, &id(key), b"s") }).await;
         if key == "b" {
-            store.trim(trim(&record, &id(key), vec![Field::Letter(2)], None)).await.unwrap();
+            let trim = Trim { version: 2, ..trim(&record, &id(key), vec![Field::Letter(2)], None) };
+            assert!(store.trim(trim).await.unwrap());
         }
     }
     assert_eq!(store.letters(10).await.unwrap(), [(id("a"), 2, "two".into())]);

@@ -36,6 +36,7 @@ pub async fn all<S: Store>(make: impl Fn() -> Arc<S>) {
     commits::fields_are_put_and_removed(&*make()).await;
     commits::a_deleted_state_leaves_the_fields(&*make()).await;
     indexes::a_trim_needs_the_claim_and_keeps_the_version(&*make()).await;
+    indexes::a_trim_that_a_commit_overtook_is_refused(&*make()).await;
     indexes::a_trim_of_nothing_leaves_nothing(&*make()).await;
     indexes::the_agenda_names_who_asked_to_be_woken(&*make()).await;
     indexes::the_agenda_is_read_by_partition(&*make()).await;
@@ -81,7 +82,7 @@ async fn done(store: &dyn Store, commit: Commit) {
 }
 
 fn trim(record: &Record, id: &EntityId, removes: Vec<Field>, wake: Option<u64>) -> Trim {
-    Trim { id: id.clone(), fence: record.fence, generation: record.generation, removes, wake }
+    Trim { id: id.clone(), fence: record.fence, generation: record.generation, version: record.version, removes, wake }
 }
 
 fn every_field() -> Vec<(Field, Bytes)> {
