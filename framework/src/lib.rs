@@ -42,6 +42,11 @@ impl Silo {
     }
 }
 
+/// A variable of the environment; one that is empty counts as not set.
+fn env_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// For generated code only: no promise of stability.
 #[doc(hidden)]
 pub mod rt {

@@ -63,9 +63,38 @@ impl Client {
             call_timeout: Duration::from_secs(30),
         }
     }
+
+    /// The same, as the environment says. What is called on it afterwards wins.
+    ///
+    /// | variable | as |
+    /// |---|---|
+    /// | `GRANGE_GATEWAYS` | the addresses, separated by commas |
+    /// | `GRANGE_CLUSTER` | [`cluster`](Connect::cluster) |
+    /// | `GRANGE_SECRET_FILE` | [`secret_file`](Connect::secret_file) |
+    /// | `GRANGE_TLS_CA`, `GRANGE_TLS_CERT`, `GRANGE_TLS_KEY` | [`tls`](Connect::tls), three PEM files |
+    pub fn from_env() -> Connect {
+        Connect::with_env(&crate::env_variable)
+    }
 }
 
 impl Connect {
+    fn with_env(read: &dyn Fn(&str) -> Option<String>) -> Self {
+        let Some(gateways) = read("GRANGE_GATEWAYS") else {
+            let fault = "GRANGE_GATEWAYS is not set: it names silos, `host:port`, separated by commas";
+            return Self { fault: Some(fault.into()), ..Client::connect::<String>([]) };
+        };
+        let gateways = gateways.split(',').map(str::trim).filter(|gateway| !gateway.is_empty());
+        let mut connect = Client::connect(gateways);
+        if let Some(name) = read("GRANGE_CLUSTER") {
+            connect = connect.cluster(name);
+        }
+        match connect.security.clone().with_env(read) {
+            Ok(security) => connect.security = security,
+            Err(fault) => connect.fault = Some(fault),
+        }
+        connect
+    }
+
     /// The cluster's name, as its silos have it; `grange` unless said otherwise.
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
         self.cluster = name.into();
@@ -257,5 +286,38 @@ impl Realm for FarRealm {
     }
     fn random(&self) -> u64 {
         crate::clock::scatter(&self.random)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Connect {
+        let variables: std::collections::HashMap<&str, &str> = variables.iter().copied().collect();
+        Connect::with_env(&|name| variables.get(name).map(|value| (*value).to_owned()))
+    }
+
+    #[test]
+    fn the_environment_names_gateways_and_cluster() {
+        let connect = read(&[("GRANGE_GATEWAYS", "a:1, b:2,"), ("GRANGE_CLUSTER", "bank")]);
+        assert_eq!(
+            (connect.gateways, connect.cluster, connect.fault),
+            (vec!["a:1".into(), "b:2".into()], "bank".into(), None)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_in_the_environment_is_said_when_it_connects() {
+        let wrong = [
+            (vec![], "GRANGE_GATEWAYS is not set"),
+            (vec![("GRANGE_GATEWAYS", ",")], "at least one silo"),
+            (vec![("GRANGE_GATEWAYS", "a:1"), ("GRANGE_SECRET_FILE", "/nowhere")], "/nowhere"),
+            (vec![("GRANGE_GATEWAYS", "a:1"), ("GRANGE_TLS_CA", "ca.pem")], "set all three"),
+        ];
+        for (variables, says) in wrong {
+            let error = read(&variables).await.expect_err(says).to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 }

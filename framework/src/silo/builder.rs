@@ -32,7 +32,7 @@ pub struct SiloBuilder {
     cluster: String,
     listen: Option<String>,
     advertise: Option<String>,
-    security: Security,
+    pub(crate) security: Security,
     weight: u32,
     #[cfg(feature = "testing")]
     mutant: Option<crate::SiloMutant>,

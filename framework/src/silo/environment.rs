@@ -1,7 +1,6 @@
 //! A silo's settings from the environment, so that one binary serves a laptop and production.
 
 use crate::silo::builder::SiloBuilder;
-use crate::wire::Tls;
 
 impl SiloBuilder {
     /// The settings that `read` knows, by the names of [`Silo::from_env`](crate::Silo::from_env).
@@ -42,18 +41,9 @@ impl SiloBuilder {
         if let Some(address) = read("GRANGE_ADVERTISE") {
             self = self.advertise(address);
         }
-        if let Some(path) = read("GRANGE_SECRET_FILE") {
-            self = self.secret_file(path);
-        }
-        match (read("GRANGE_TLS_CA"), read("GRANGE_TLS_CERT"), read("GRANGE_TLS_KEY")) {
-            (None, None, None) => {}
-            (Some(ca), Some(certificate), Some(key)) => match Tls::from_files(ca, certificate, key) {
-                Ok(tls) => self = self.tls(tls),
-                Err(error) => self.fault = Some(error.to_string()),
-            },
-            _ => {
-                self.fault = Some("GRANGE_TLS_CA, GRANGE_TLS_CERT and GRANGE_TLS_KEY go together: set all three".into())
-            }
+        match self.security.clone().with_env(read) {
+            Ok(security) => self.security = security,
+            Err(fault) => self.fault = Some(fault),
         }
         self = self.number(read, "GRANGE_WEIGHT", Self::weight);
         self.number(read, "GRANGE_WORKERS", Self::workers)

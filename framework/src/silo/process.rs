@@ -62,7 +62,7 @@ impl Silo {
     /// | `GRANGE_TLS_CA`, `GRANGE_TLS_CERT`, `GRANGE_TLS_KEY` | [`tls`](SiloBuilder::tls), three PEM files |
     /// | `GRANGE_WEIGHT`, `GRANGE_WORKERS` | numbers |
     pub fn from_env() -> SiloBuilder {
-        SiloBuilder::new().with_env(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        SiloBuilder::new().with_env(&crate::env_variable)
     }
 
     /// Where others reach this silo; `None`: it does not listen.

@@ -73,6 +73,24 @@ impl Security {
         Self { tls: Some(tls), ..self }
     }
 
+    /// … and what these variables name: `GRANGE_SECRET_FILE`; `GRANGE_TLS_CA`, `GRANGE_TLS_CERT` and `GRANGE_TLS_KEY`.
+    ///
+    /// # Errors
+    /// What is wrong with them, for whoever set them.
+    pub(crate) fn with_env(mut self, read: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
+        if let Some(path) = read("GRANGE_SECRET_FILE") {
+            self = self.secret(Secret::from_file(path.as_ref())?);
+        }
+        match (read("GRANGE_TLS_CA"), read("GRANGE_TLS_CERT"), read("GRANGE_TLS_KEY")) {
+            (None, None, None) => Ok(self),
+            (Some(ca), Some(certificate), Some(key)) => {
+                let tls = Tls::from_files(ca, certificate, key).map_err(|error| error.to_string())?;
+                Ok(self.tls(tls))
+            }
+            _ => Err("GRANGE_TLS_CA, GRANGE_TLS_CERT and GRANGE_TLS_KEY go together: set all three".into()),
+        }
+    }
+
     /// Whether this is enough to listen at `address`.
     pub(crate) fn check(&self, address: SocketAddr) -> Result<(), Insecure> {
         match &self.secret {
