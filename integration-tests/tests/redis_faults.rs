@@ -9,6 +9,7 @@ use integration_tests::proxy::{Direction, Proxy};
 use integration_tests::random::seed;
 use integration_tests::servers::{Fsync, Redis, RedisSettings};
 use integration_tests::verifier::History;
+use integration_tests::wait::LIMIT;
 
 async fn bench(name: &str, fsync: Fsync) -> Bench {
     let redis = RedisSettings { append_only: Some(fsync), ..RedisSettings::default() };
@@ -134,6 +135,39 @@ async fn full_it_refuses_and_nothing_is_lost() {
     bench.redis().limit_memory(used / 2).await;
     bench.pass(Duration::from_secs(3)).await;
     bench.redis().limit_memory(0).await;
+    bench.pass(Duration::from_secs(1)).await;
+    bench.judge_good(work, History::Kept).await;
+}
+
+/// A small disk, for root.
+async fn on_a_small_disk(name: &str, fsync: Fsync) -> Bench {
+    let redis = RedisSettings { append_only: Some(fsync), disk_bytes: Some(64 << 20), ..RedisSettings::default() };
+    Bench::start(name, seed(), Plan { silos: 2, redis, ..Plan::default() }).await
+}
+
+/// What could not be written to the log was not done, so Redis ends: it is started again when there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_for_its_durable_log_it_ends_and_nothing_is_lost() {
+    let mut bench = on_a_small_disk("redis-disk", Fsync::Always).await;
+    let work = bench.work().await;
+    bench.pass(Duration::from_secs(1)).await;
+    bench.redis().disk().fill();
+    bench.redis().process().ended(LIMIT).await;
+    bench.redis().disk().free();
+    bench.redis().restart().await;
+    bench.pass(Duration::from_secs(1)).await;
+    bench.judge_good(work, History::Kept).await;
+}
+
+/// It refuses to write until there is room, and goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_for_its_log_it_refuses_and_nothing_is_lost() {
+    let mut bench = on_a_small_disk("redis-disk-everysec", Fsync::EverySecond).await;
+    let work = bench.work().await;
+    bench.pass(Duration::from_secs(1)).await;
+    bench.redis().disk().fill();
+    bench.pass(Duration::from_secs(4)).await;
+    bench.redis().disk().free();
     bench.pass(Duration::from_secs(1)).await;
     bench.judge_good(work, History::Kept).await;
 }

@@ -7,6 +7,7 @@ mod redis;
 mod redis_cluster;
 mod redis_settings;
 mod silo;
+mod small_disk;
 
 pub use ports::free_port;
 pub use process::Process;
@@ -14,3 +15,4 @@ pub use redis::Redis;
 pub use redis_cluster::RedisCluster;
 pub use redis_settings::{Fsync, RedisSettings};
 pub use silo::{READY, SiloProcess, SiloSettings};
+pub use small_disk::SmallDisk;

@@ -9,6 +9,7 @@ use redis::{AsyncCommands, AsyncConnectionConfig, FromRedisValue, RedisError};
 
 use crate::servers::Process;
 use crate::servers::RedisSettings;
+use crate::servers::SmallDisk;
 use crate::servers::free_port;
 use crate::wait::{LIMIT, eventually};
 
@@ -21,6 +22,7 @@ pub struct Redis {
     settings: RedisSettings,
     // Before the directory, so that it is dead when that is removed.
     process: Process,
+    disk: Option<SmallDisk>,
     directory: tempfile::TempDir,
     port: u16,
 }
@@ -29,11 +31,12 @@ impl Redis {
     /// Starts one, and waits until it answers.
     ///
     /// # Panics
-    /// When `redis-server` is not on the path, or does not answer.
+    /// When `redis-server` is not on the path, or does not answer, or its disk can't be mounted.
     pub async fn start(settings: RedisSettings) -> Self {
         let (directory, port) = (tempfile::tempdir().expect("a directory for Redis"), free_port());
+        let disk = settings.disk_bytes.map(|bytes| SmallDisk::mount(directory.path(), bytes));
         let process = spawn(&settings, port, &directory);
-        let mut redis = Self { settings, process, directory, port };
+        let mut redis = Self { settings, process, disk, directory, port };
         redis.ready().await;
         redis
     }
@@ -79,6 +82,14 @@ impl Redis {
         self.kill();
         self.process = spawn(&self.settings, self.port, &self.directory);
         self.ready().await;
+    }
+
+    /// What it writes to, where that is small.
+    ///
+    /// # Panics
+    /// When its settings say nothing of it.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("a disk of its own")
     }
 
     /// Takes everything from its disk; it is dead before, and stays so.

@@ -33,12 +33,20 @@ pub struct RedisSettings {
     pub password: Option<String>,
     /// A node of a Redis Cluster.
     pub is_cluster_node: bool,
+    /// Keep the log on a disk of its own, of so many bytes: for root.
+    pub disk_bytes: Option<u64>,
 }
 
 impl Default for RedisSettings {
     /// The reference setup: one server that makes everything durable before it answers.
     fn default() -> Self {
-        Self { append_only: Some(Fsync::Always), memory_bytes_max: None, password: None, is_cluster_node: false }
+        Self {
+            append_only: Some(Fsync::Always),
+            memory_bytes_max: None,
+            password: None,
+            is_cluster_node: false,
+            disk_bytes: None,
+        }
     }
 }
 
