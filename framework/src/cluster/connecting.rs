@@ -195,12 +195,11 @@ impl Courier {
         // Nobody waits for it any more.
         let Some(mut trip) = trip else { return Ok(()) };
         match header.kind {
-            frames::ANSWER => trip.errand.outcome(&body),
+            frames::ANSWER => trip.finish(Ok(body)),
             frames::FAILURE => {
-                let error = rmp_serde::from_slice(&body).unwrap_or_else(|_| CallError::Unknown {
+                trip.finish(Err(rmp_serde::from_slice(&body).unwrap_or_else(|_| CallError::Unknown {
                     reason: "the silo answered with an error that this version does not know".into(),
-                });
-                trip.errand.fail(error);
+                })));
             }
             _ => {
                 let owner = if body.is_empty() { None } else { Some(read_uuid(&mut body)?) };

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::CallError;
 use crate::clock::{Clock, Tick};
 use crate::cluster::peer::{Peer, Posted, State, Up};
+use crate::cluster::relay;
 use crate::cluster::trip::Trip;
 use crate::cluster::{Hints, Home, Route, Table};
 use crate::entity::{Errand, Far, unhosted};
@@ -320,6 +321,7 @@ impl Courier {
             let Some(courier) = me.upgrade() else { return };
             let woken = tokio::time::timeout(ROUND, courier.changed.notified()).await.is_ok();
             courier.resume(woken);
+            relay::finish_overdue();
             rounds += 1;
             if rounds.is_multiple_of(5) {
                 courier.cancel_abandoned();

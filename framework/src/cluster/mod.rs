@@ -18,6 +18,7 @@ mod membership;
 mod peer;
 mod placement;
 mod probe;
+mod relay;
 mod routing;
 mod settings;
 mod suspicion;

@@ -1,4 +1,10 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::CallError;
 use crate::clock::Tick;
+use crate::cluster::relay::{Answered, Relay};
 use crate::entity::Errand;
 
 /// An errand on its way: where it went astray, how often it was tried.
@@ -16,10 +22,22 @@ pub(crate) struct Trip {
     pub(crate) unhosted_since: Option<Tick>,
     /// Why it waits: what its caller hears if that lasts.
     pub(crate) why: &'static str,
+    /// The way to its caller.
+    home: Option<Arc<Relay>>,
 }
 
 impl Trip {
     pub(crate) fn new(errand: Box<dyn Errand>) -> Self {
-        Self { errand, hops: 0, lost: 0, waits: 0, resume: 0, unhosted_since: None, why: "" }
+        let home = if errand.is_own() { Relay::current() } else { None };
+        Self { errand, hops: 0, lost: 0, waits: 0, resume: 0, unhosted_since: None, why: "", home }
+    }
+
+    /// It is over, with an answer from elsewhere.
+    pub(crate) fn finish(self, answer: Result<Bytes, CallError>) {
+        let answered = Answered { errand: self.errand, answer };
+        match self.home {
+            Some(home) => home.push(answered),
+            None => answered.finish(),
+        }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) trait Errand: Send {
     fn is_abandoned(&self) -> bool;
     /// What becomes of it when its silo is lost while it may be running there.
     fn manner(&self) -> Manner;
+    /// Whether its caller is in this process.
+    fn is_own(&self) -> bool;
     /// As it travels.
     fn ask(&self) -> Result<Ask, CallError>;
     /// Goes to this process's own activation.
@@ -79,6 +81,10 @@ impl<E: Entity> Errand for Traveller<E> {
             Some(Source::Ask) | None if self.call.info().exclusive => Manner::Exclusive,
             Some(Source::Ask) | None => Manner::Read,
         }
+    }
+
+    fn is_own(&self) -> bool {
+        self.call.far_end().is_none()
     }
 
     fn ask(&self) -> Result<Ask, CallError> {

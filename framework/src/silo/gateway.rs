@@ -330,6 +330,9 @@ impl Errand for Passing {
     fn manner(&self) -> Manner {
         self.arrival.ask.manner
     }
+    fn is_own(&self) -> bool {
+        false
+    }
     fn ask(&self) -> Result<Ask, CallError> {
         Ok(self.arrival.ask.clone())
     }
