@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use bytes::Bytes;
 
 use crate::CallError;
-use crate::cluster::courier::{Courier, ROUND};
+use crate::cluster::courier::{Courier, ROUND, lock};
 use crate::cluster::peer::{Peer, Posted, State, Up};
 use crate::cluster::{HOPS_MAX, Table, Told};
 use crate::store::Roster;
@@ -109,8 +109,11 @@ impl Courier {
         if self.home.get().is_none()
             && self.peers.read().unwrap_or_else(PoisonError::into_inner).values().all(|peer| peer.link().is_none())
         {
-            *self.table.write().unwrap_or_else(PoisonError::into_inner) =
-                Arc::new(Table::new(Roster::default(), PARTITIONS_DEFAULT));
+            let nobody = Arc::new(Table::new(Roster::default(), PARTITIONS_DEFAULT));
+            let known = std::mem::replace(&mut *self.table.write().unwrap_or_else(PoisonError::into_inner), nobody);
+            if known.version() > 0 {
+                *lock(&self.remembered) = known.living().map(|member| member.address.clone()).collect();
+            }
         }
     }
 
@@ -154,7 +157,8 @@ impl Courier {
         }
     }
 
-    /// A client that has lost every silo goes back to where it came in.
+    /// A client that has lost every silo goes back to where it came in, and to those that it knew since: where it came in may
+    /// be gone for good.
     pub(super) fn keep_a_gateway(&self) {
         if self.home.get().is_some() {
             return;
@@ -163,9 +167,8 @@ impl Courier {
         if peers.iter().any(|peer| peer.link().is_some()) {
             return;
         }
-        for address in &self.gateways {
-            self.open(address);
-        }
+        let remembered = lock(&self.remembered).clone();
+        self.gateways.iter().chain(&remembered).for_each(|address| self.open(address));
     }
 
     /// Begins to connect, if the time has come.

@@ -62,6 +62,8 @@ pub(crate) struct Courier {
     pub(super) home: OnceLock<Home>,
     /// Addresses that a client was given.
     pub(super) gateways: Vec<String>,
+    /// Those of the silos that a client knew last when it lost all of them.
+    pub(super) remembered: Mutex<Vec<String>>,
     pub(super) table: RwLock<Arc<Table>>,
     pub(crate) hints: Hints,
     pub(super) loads: Mutex<HashMap<Incarnation, u64>>,
@@ -93,6 +95,7 @@ impl Courier {
             limits,
             home: OnceLock::new(),
             gateways,
+            remembered: Mutex::default(),
             table: RwLock::new(Arc::new(Table::new(Roster::default(), PARTITIONS_DEFAULT))),
             hints: Hints::new(HINTS_MAX),
             loads: Mutex::default(),

@@ -70,6 +70,12 @@ impl Silo {
         self.network.as_ref().map(|network| network.address.as_str())
     }
 
+    /// This life of the silo, as the store knows it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn incarnation(&self) -> crate::store::Incarnation {
+        self.shared.incarnation()
+    }
+
     pub(crate) fn realm(&self) -> Arc<dyn Realm> {
         self.shared.clone()
     }
