@@ -42,6 +42,8 @@ async fn money_that_is_under_way_arrives_once_whoever_dies() {
     for pair in names.windows(2) {
         account(&pair[0]).pay(pair[1].clone(), 10).await.expect("a payment");
     }
+    let spread = (0..3).map(|number| cluster.silo(number).expect("it runs").activations() > 0);
+    assert!(spread.into_iter().all(|some| some), "{cluster:?}");
     cluster.crash(1).await;
     cluster.settled(LIMIT).await.expect("everything arrives");
     let mut sum = 0;

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -13,6 +14,7 @@ pub(crate) struct Handle {
     pub(super) table: watch::Receiver<Arc<Table>>,
     pub(super) lease: Arc<Lease>,
     pub(super) inbox: mpsc::Sender<Notice>,
+    pub(super) abandoned: Arc<AtomicBool>,
 }
 
 /// What happened to this silo's place.
@@ -94,6 +96,12 @@ impl Handle {
     /// follows, unless that life is over already.
     pub(crate) async fn renounce(&self, incarnation: Incarnation) {
         let _ = self.inbox.send(Notice::Renounce(incarnation)).await;
+    }
+
+    /// Nothing of the silo runs any more, though handles may be held: ends the membership as dropping the last one does.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.lease.revoke();
     }
 
     /// Says to all others that this silo takes nothing new. It goes on renewing its lease.

@@ -389,6 +389,7 @@ impl Network {
     }
 
     pub(crate) fn close(&mut self) {
+        self.handle.abandon();
         self.courier.close();
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());

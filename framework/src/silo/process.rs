@@ -76,6 +76,13 @@ impl Silo {
         self.shared.incarnation()
     }
 
+    /// The version of the table by which it places entities, if that gives it some.
+    #[cfg(feature = "testing")]
+    pub(crate) fn table_version(&self) -> Option<u64> {
+        let table = self.shared.courier()?.table();
+        (!table.owned_by(self.shared.incarnation()).is_empty()).then(|| table.version())
+    }
+
     pub(crate) fn realm(&self) -> Arc<dyn Realm> {
         self.shared.clone()
     }

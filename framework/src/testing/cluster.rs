@@ -78,8 +78,10 @@ impl TestCluster {
         let client = Client::connect(first.address()).cluster(&name).await?;
         let mut cluster = Self { store, name, describe, silos: vec![Some(first)], client };
         for _ in 1..silos {
-            cluster.add().await?;
+            let silo = start(&cluster.store, &cluster.name, &*cluster.describe).await?;
+            cluster.silos.push(Some(silo));
         }
+        cluster.agreed().await?;
         Ok(cluster)
     }
 
@@ -98,14 +100,32 @@ impl TestCluster {
         self.silos.get(number).and_then(Option::as_ref)
     }
 
-    /// One more silo; says its number.
+    /// One more silo, which has its share when this returns; says its number.
     ///
     /// # Errors
     /// What [`SiloBuilder::start`] says.
     pub async fn add(&mut self) -> Result<usize> {
         let silo = start(&self.store, &self.name, &*self.describe).await?;
         self.silos.push(Some(silo));
+        self.agreed().await?;
         Ok(self.silos.len() - 1)
+    }
+
+    /// Waits until each silo has a share of the entities, by the same table.
+    async fn agreed(&self) -> Result<()> {
+        let end = Instant::now() + AGREE;
+        loop {
+            let versions: Vec<_> = self.silos.iter().flatten().map(Silo::table_version).collect();
+            if versions.iter().all(|version| version.is_some() && *version == versions[0]) {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(Error::Config(format!(
+                    "the silos did not agree within {AGREE:?}: their tables are {versions:?}"
+                )));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// This silo dies where it is, as by `kill -9`: nothing of it is written from now on. Its entities live on elsewhere

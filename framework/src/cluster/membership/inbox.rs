@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::{Either, select};
 use tokio::sync::oneshot;
@@ -13,8 +14,13 @@ use crate::cluster::membership::{Course, Membership};
 use crate::store::StoreError;
 
 impl Membership {
-    /// Lets time pass, and takes what comes. Ends early when there is reason to look, or to go. `false`: nobody has a handle any more.
+    /// Lets time pass, and takes what comes. Ends early when there is reason to look, or to go. `false`: nobody has a handle
+    /// any more, or a use for it.
     pub(super) async fn pause_until(&mut self, until: Instant) -> bool {
+        self.take_until(until).await && !self.abandoned.load(Ordering::Acquire)
+    }
+
+    async fn take_until(&mut self, until: Instant) -> bool {
         loop {
             let notice = match self.backlog.pop_front() {
                 Some(notice) => Some(notice),

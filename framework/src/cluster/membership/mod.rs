@@ -20,6 +20,7 @@ mod life;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use std::{fmt, io, thread};
 
@@ -66,6 +67,8 @@ pub(crate) struct Membership {
     table: watch::Sender<Arc<Table>>,
     events: mpsc::Sender<Event>,
     inbox: mpsc::Receiver<Notice>,
+    /// Nothing of the silo runs any more.
+    abandoned: Arc<AtomicBool>,
     /// Weak: only handles keep the loop going.
     own: mpsc::WeakSender<Notice>,
     backlog: VecDeque<Notice>,
@@ -129,6 +132,7 @@ impl Membership {
             table,
             events,
             inbox,
+            abandoned: Arc::default(),
             own: notify.downgrade(),
             backlog: VecDeque::new(),
             course: Course::Stay,
@@ -136,7 +140,9 @@ impl Membership {
             random: me.as_u64_pair().0,
             troubled: false,
         };
-        (membership, Handle { incarnation: incarnation_seen, table: table_seen, lease, inbox: notify }, happened)
+        let abandoned = membership.abandoned.clone();
+        let handle = Handle { incarnation: incarnation_seen, table: table_seen, lease, inbox: notify, abandoned };
+        (membership, handle, happened)
     }
 
     /// Runs it on a thread of its own, so that no handler can keep it from renewing the lease.
