@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use behaviour::{Place, eventually, within};
 use grange::prelude::*;
 use grange::store::{Claim, Claimed, Field, Store};
+use grange::testing::Fault;
 use grange::wire::EntityId;
 use tokio::sync::Semaphore;
 
@@ -106,6 +107,11 @@ impl Node {
     async fn remind_by_a_long_name(&mut self, bytes: usize, turn: &mut Turn<Self>) {
         turn.send(turn.me().add().named("x".repeat(bytes)));
     }
+    async fn tell_many(&mut self, from: u64, count: u64, turn: &mut Turn<Self>) {
+        for number in from..from + count {
+            turn.send(turn.entity::<Node>(format!("t{number}")).add());
+        }
+    }
     async fn tell_ten(&mut self, turn: &mut Turn<Self>) {
         for _ in 0..10 {
             turn.send(turn.entity::<Nobody>("x").hear());
@@ -193,6 +199,8 @@ on_both_stores!(
     a_message_is_not_forgotten_before_its_effect_is_committed,
     a_sender_whose_trim_was_lost_does_not_let_its_target_forget,
     what_is_remembered_again_while_a_trim_is_on_its_way_stays,
+    many_acknowledgements_are_trimmed_some_at_a_time,
+    a_store_that_fails_uses_up_no_attempts,
     a_target_that_leaves_at_once_keeps_no_record_of_its_senders,
     reminders_wait_for_room_in_the_outbox,
     what_gathers_without_a_commit_in_flight_is_bounded,
@@ -287,6 +295,57 @@ async fn what_is_remembered_again_while_a_trim_is_on_its_way_stays(place: Place)
     a.tell_to_add("b".into()).await.unwrap();
     eventually("the third", async || b.n().await, |n| n.as_ref().is_ok_and(|n| *n >= 5)).await.unwrap();
     assert_eq!(b.n().await, Ok(5), "a message was applied twice");
+}
+
+/// Acknowledgements gather behind a trim that is on its way, more than a store takes at a time.
+async fn many_acknowledgements_are_trimmed_some_at_a_time(place: Place) {
+    const TARGETS: u64 = 1_200;
+    let signs = Signs::default();
+    let silo = silo(&place, &signs).start().await.unwrap();
+    let (a, messages) = (silo.client().entity::<Node>("a"), async || silo.metrics().messages_applied);
+    place.store.hold_trims(id("a"));
+    for from in (0..TARGETS).step_by(400) {
+        a.tell_many(from, 400).await.unwrap();
+    }
+    eventually("the messages", messages, |applied| *applied == TARGETS).await;
+    place.store.let_trims_go(&id("a"));
+    silo.shutdown().await.unwrap();
+    let left = fields(&place, "a").await.into_iter().filter(|field| matches!(field, Field::Outbox(_)));
+    assert_eq!(left.count(), 0, "what was acknowledged is still there");
+    let trims = place.store.seen().trims_max;
+    assert!(trims <= 500, "a trim of {trims} fields");
+}
+
+/// The handler succeeds each time, and the commit of what it did fails: that is no failure of the message.
+async fn a_store_that_fails_uses_up_no_attempts(place: Place) {
+    let signs = Signs::default();
+    let silo = silo(&place, &signs).limits(|limits| limits.attempts_max = 2).start().await.unwrap();
+    let b = silo.client().entity::<Node>("b");
+    b.add().await.unwrap();
+    // The sender's own commit; then the target's, each of which is sent four times.
+    let failed = [Fault::FailBefore; 4];
+    let counted = [Fault::None];
+    place.store.commits(counted.into_iter().chain(failed));
+    for _ in 0..3 {
+        place.store.commits(counted.into_iter().chain(failed));
+    }
+    silo.client().entity::<Node>("a").tell_to_add("b".into()).await.unwrap();
+    eventually("the message", || b.n(), |n| *n == Ok(2)).await.unwrap();
+    assert_eq!(silo.dead_letters(10).await.unwrap().len(), 0);
+    silo.shutdown().await.unwrap();
+}
+
+/// A trim is refused because the store forgot the claim: the entity finds out, and gets out of memory.
+#[tokio::test]
+async fn who_lost_its_claim_unnoticed_is_loaded_anew() {
+    let (place, signs) = (Place::memory(), Signs::default());
+    let silo = silo(&place, &signs).start().await.unwrap();
+    place.store.hold_trims(id("a"));
+    silo.client().entity::<Node>("a").tell_to_add("b".into()).await.unwrap();
+    within("the trim", place.store.until(|seen| seen.trims.contains(&id("a")))).await;
+    place.forget(behaviour::incarnation(&silo));
+    place.store.let_trims_go(&id("a"));
+    within("the end of the silo", silo.shutdown()).await.unwrap();
 }
 
 /// A message whose target crashes while the commit that applied it is on its way.

@@ -20,6 +20,21 @@ impl Account {
         turn.send(turn.entity::<Account>(to).deposit(amount));
         self.balance
     }
+    async fn balance(&self) -> u64 {
+        self.balance
+    }
+    /// A read that asks another one, which comes back to this one.
+    async fn look_round(&self, by: String, turn: &Turn<Self>) -> Result<u64, String> {
+        let me = turn.key().clone();
+        turn.entity::<Account>(by).look_at(me).await.map_err(|error| error.to_string())
+    }
+    async fn look_at(&self, whom: String, turn: &Turn<Self>) -> Result<u64, String> {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        turn.entity::<Account>(whom).balance().await.map_err(|error| error.to_string())
+    }
+    async fn remind_soon(&mut self, turn: &mut Turn<Self>) {
+        turn.send(turn.me().deposit(1).after(Duration::from_secs(4)));
+    }
     async fn remind(&mut self, turn: &mut Turn<Self>) {
         turn.send(turn.me().deposit(1).after(Duration::from_secs(3_600)));
     }
@@ -66,6 +81,68 @@ async fn silos_come_and_go_and_nobody_notices() {
         assert_eq!(cluster.client().entity::<Account>("a").deposit(1).await, Ok(2 * round));
     }
     cluster.stop().await.expect("it stops");
+}
+
+/// Entities moved, and the store did not hear that their old silo gave them back: it names that one as their owner.
+#[tokio::test]
+async fn what_was_let_go_unheard_is_reached_and_woken() {
+    let mut cluster = cluster(1).await;
+    let names: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+    for name in &names {
+        let account = cluster.client().entity::<Account>(name);
+        account.deposit(1).await.expect("a deposit");
+        account.remind_soon().await.expect("a reminder");
+    }
+    cluster.store().lose_releases(true);
+    let added = cluster.add().await.expect("one more");
+    let left = async || cluster.silo(0).map_or(0, Silo::activations) < names.len();
+    within("some have left", async {
+        while !left().await {
+            tokio::time::sleep(Duration::from_millis(5)).await
+        }
+    })
+    .await;
+    // Longer than a release is tried again.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    cluster.store().lose_releases(false);
+    // By the new silo, which finds the claims of the old one.
+    let client = cluster.silo(added).expect("it runs").client();
+    for name in &names {
+        let balance = client.entity::<Account>(name).balance().timeout(Duration::from_secs(5)).await;
+        assert!(balance.is_ok(), "{name}: {balance:?}");
+    }
+    cluster.settled(LIMIT).await.expect("every reminder fires");
+    for name in &names {
+        assert_eq!(client.entity::<Account>(name).balance().await, Ok(2), "{name}");
+    }
+    cluster.stop().await.expect("it stops");
+}
+
+#[tokio::test]
+async fn a_read_of_its_own_chain_does_not_wait_for_the_move_that_waits_for_it() {
+    let mut cluster = cluster(1).await;
+    let client = cluster.client().clone();
+    let looks: Vec<_> = (0..40)
+        .map(|number| {
+            let by = format!("by-{number}");
+            tokio::spawn(client.entity::<Account>(number.to_string()).look_round(by).timeout(Duration::from_secs(10)))
+        })
+        .collect();
+    // All are at it; now some belong elsewhere.
+    let all = async {
+        while cluster.silo(0).map_or(0, Silo::activations) < 80 {
+            tokio::task::yield_now().await
+        }
+    };
+    within("all at work", all).await;
+    cluster.add().await.expect("one more");
+    for look in looks {
+        assert_eq!(within("a look", look).await.expect("it ends"), Ok(0));
+    }
+}
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("{what}: not within {LIMIT:?}"))
 }
 
 #[tokio::test]

@@ -416,6 +416,11 @@ impl Far for Courier {
     fn carry(&self, errand: Box<dyn Errand>) {
         self.go(Trip::new(errand));
     }
+    fn carry_to_owner(&self, errand: Box<dyn Errand>) {
+        let mut trip = Trip::new(errand);
+        trip.hops = HOPS_MAX;
+        self.go(trip);
+    }
     fn is_here(&self, id: &EntityId) -> bool {
         self.route(id) == Route::Here
     }

@@ -33,6 +33,8 @@ pub(crate) trait Errand: Send {
 pub(crate) trait Far: Send + Sync + 'static {
     /// Takes the errand on; its caller hears of everything else.
     fn carry(&self, errand: Box<dyn Errand>);
+    /// The same to the silo that the entity's claim names: it is to take it, whatever placement says.
+    fn carry_to_owner(&self, errand: Box<dyn Errand>);
     /// Whether this entity is one of this process's own.
     fn is_here(&self, id: &EntityId) -> bool;
 }

@@ -112,7 +112,8 @@ impl Outbox {
                 leaving.push((kept.envelope.clone(), kept.again));
                 stream.sent += 1;
             }
-            if stream.sent > from {
+            // The oldest that is on its way sets the time: what is sent after it does not push its repetition back.
+            if stream.sent > 0 && stream.retry.is_none() {
                 stream.set_retry(&target, &mut self.retries, Some(retry_at));
             }
         }
@@ -133,9 +134,8 @@ impl Outbox {
         }
         if !forgotten.is_empty() {
             stream.failures = 0;
-            if stream.sent == 0 {
-                stream.set_retry(from, &mut self.retries, None);
-            }
+            // What is still on its way is waited for anew, from the next dispatch.
+            stream.set_retry(from, &mut self.retries, None);
             self.ready.push(from.clone());
         }
         if stream.waiting.is_empty() {
@@ -287,6 +287,28 @@ mod tests {
         let leaving = outbox.dispatch(60);
         assert_eq!(numbers(&leaving), [(1, 0), (2, 1)]);
         assert!(leaving.iter().all(|(_, again)| *again));
+    }
+
+    #[test]
+    fn what_is_sent_later_does_not_push_back_the_repetition_of_what_went_before() {
+        let mut outbox = Outbox::default();
+        let x = EntityId::new("B", "x");
+        stage(&mut outbox, "x");
+        outbox.commit(1);
+        outbox.dispatch(10);
+        stage(&mut outbox, "x");
+        outbox.commit(2);
+        assert_eq!(outbox.dispatch(14).len(), 1);
+        assert_eq!(outbox.next_retry(), Some(10));
+        outbox.hasten(5);
+        stage(&mut outbox, "x");
+        outbox.commit(3);
+        assert_eq!(outbox.dispatch(20).len(), 1);
+        assert_eq!(outbox.next_retry(), Some(5));
+        // What follows the one that was acknowledged has its own time.
+        outbox.acknowledge(&x, 1);
+        assert!(outbox.dispatch(30).is_empty());
+        assert_eq!(outbox.next_retry(), Some(30));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(crate) struct Control<E: Entity> {
     pub(crate) leaving: bool,
     /// It belongs to another silo: what runs is finished and committed, what waits goes there.
     pub(crate) moving: bool,
+    /// How many calls at the front of the queue are reads of a chain that waits for them.
+    pub(crate) reentrant: usize,
     /// Its state is lost: nothing runs any more.
     pub(crate) broken: bool,
     /// Why it could not even open: for who comes too late to have been told.
@@ -135,6 +137,7 @@ impl<E: Entity> Activation<E> {
                 held: false,
                 leaving: false,
                 moving: false,
+                reentrant: 0,
                 broken: false,
                 failure: None,
                 used: now,

@@ -26,6 +26,8 @@ const PATIENCE_DOUBLINGS: u32 = 7;
 struct Woken {
     at: u64,
     times: u32,
+    /// The time for which it was: with another one it has done its work, and is due for more.
+    wake: u64,
 }
 
 impl Woken {
@@ -73,18 +75,49 @@ fn watched(shared: &Shared) -> Option<Partitions> {
 }
 
 fn wake(shared: &Shared, woken: &mut HashMap<EntityId, Woken>, due: Vec<Due>, now: u64) {
-    let mut wakes = 0;
-    for Due { id, .. } in due {
-        let times = match woken.get(&id) {
+    for entity in to_wake(woken, due, now) {
+        shared.post(Post::Parcel(Parcel::Wake { entity }));
+    }
+}
+
+fn to_wake(woken: &mut HashMap<EntityId, Woken>, due: Vec<Due>, now: u64) -> Vec<EntityId> {
+    let mut wakes = Vec::new();
+    for Due { id, wake } in due {
+        let times = match woken.get(&id).filter(|woken| woken.wake == wake) {
             Some(woken) if now.saturating_sub(woken.at) < woken.patience() => continue,
             Some(woken) => woken.times + 1,
             None => 0,
         };
-        wakes += 1;
-        if wakes > WAKES_MAX {
-            return;
+        if wakes.len() >= WAKES_MAX {
+            break;
         }
-        woken.insert(id.clone(), Woken { at: now, times });
-        shared.post(Post::Parcel(Parcel::Wake { entity: id }));
+        woken.insert(id.clone(), Woken { at: now, times, wake });
+        wakes.push(id);
+    }
+    wakes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn woken_at(woken: &mut HashMap<EntityId, Woken>, wake: u64, now: u64) -> bool {
+        !to_wake(woken, vec![Due { wake, id: EntityId::new("A", "a") }], now).is_empty()
+    }
+
+    #[test]
+    fn who_can_not_do_its_work_is_woken_more_and_more_rarely() {
+        let mut woken = HashMap::new();
+        let times: Vec<u64> = (0..100).filter(|second| woken_at(&mut woken, 0, second * 1_000)).collect();
+        assert_eq!(times, [0, 5, 15, 35, 75]);
+    }
+
+    #[test]
+    fn who_does_its_work_is_woken_for_each_of_its_times() {
+        let mut woken = HashMap::new();
+        for second in 0..100 {
+            assert!(woken_at(&mut woken, second * 1_000, second * 1_000), "second {second}");
+            assert!(!woken_at(&mut woken, second * 1_000, second * 1_000 + 500), "second {second}, again");
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! The end of an activation: by its own wish, because it is idle, because the silo stops; or because it fell.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::CallError;
-use crate::cluster::Route;
+use crate::cluster::{HOPS_MAX, Route};
 use crate::entity::{Act, Effects, Entity, Named, Realm, Traveller, Verdict, guarded};
 use crate::messaging::Parcel;
 use crate::silo::activation::{Activation, Mail, Phase, Queued, Suspended};
+use crate::silo::batch::Release;
 use crate::silo::finish::cut_off;
 use crate::silo::here;
 use crate::silo::host::Host;
@@ -16,8 +18,13 @@ use crate::silo::settle::End;
 use crate::silo::shared::Post;
 use crate::silo::sweep::REMINDER_NEAR_MS;
 use crate::silo::turn::{Context, Owed};
-use crate::store::Incarnation;
+use crate::store::{Fence, Incarnation, StoreError};
 use crate::telemetry::Counter;
+use crate::wire::EntityId;
+
+/// How often a release is tried again, and after which pause.
+const RELEASES: usize = 3;
+const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 
 impl<E: Entity> Host<E> {
     /// A turn asked to leave memory, and nothing holds the entity there any more; or it is leaving, and waited for its
@@ -73,14 +80,14 @@ impl<E: Entity> Host<E> {
             courier.hints.forget(activation.to.id()); // nothing speaks for this silo any more
         }
         let Some(fence) = fence else { return self.hand_on(activation, waiting) };
-        let released = self.shared.store.release(activation.to.id().clone(), fence);
+        let released = self.give_back(activation.to.id(), fence);
         if self.shared.courier().is_none() {
             actix_rt::spawn(released);
             return self.hand_on(activation, waiting);
         }
         let (host, activation) = (self.clone(), activation.clone());
         actix_rt::spawn(async move {
-            let _ = released.await;
+            released.await;
             let _inside = here::enter();
             if unfinished {
                 // Where it lives from now on, it goes on at once.
@@ -91,6 +98,23 @@ impl<E: Entity> Host<E> {
         });
     }
 
+    /// Gives a claim back. An owner that has not got its entity any more would be asked for it by all others: so it is tried
+    /// a few times.
+    pub(crate) fn give_back(&self, id: &EntityId, fence: Fence) -> impl Future<Output = ()> + 'static {
+        let (store, id) = (self.shared.store.clone(), id.clone());
+        let mut released = store.release(id.clone(), fence);
+        async move {
+            for _ in 0..RELEASES {
+                match released.await {
+                    Ok(()) | Err(StoreError::Closed) => return,
+                    Err(_) => tokio::time::sleep(RELEASE_PAUSE).await,
+                }
+                released = store.release(id.clone(), fence);
+            }
+            let _ = released.await;
+        }
+    }
+
     /// An activation that can't go on. Who waits for the commit in flight hears one error, whoever else ran the other;
     /// who waited for a turn is served by the next activation, or refused if this one could not even open.
     pub(crate) fn topple(self: &Rc<Self>, activation: &Rc<Activation<E>>, in_flight: &CallError, rest: &CallError) {
@@ -99,6 +123,11 @@ impl<E: Entity> Host<E> {
             Some(ledger) => ledger.sink(),
             None => (Vec::new(), Vec::new()),
         };
+        for (release, _) in held.iter().chain(&never_sent) {
+            if let Release::Parcel(Parcel::Acknowledge { sender, by, sequence, .. }) = release {
+                self.spared.borrow_mut().note(by, sender, *sequence);
+            }
+        }
         let mut post = |parcel| self.post(parcel);
         held.into_iter().for_each(|(release, _)| release.fail(in_flight, &mut post));
         never_sent.into_iter().for_each(|(release, _)| release.fail(rest, &mut post));
@@ -111,7 +140,7 @@ impl<E: Entity> Host<E> {
         activation.control.borrow_mut().failure = opening.then(|| rest.clone());
         if let Some(fence) = fence {
             // Another version, or another silo, may be able to run it. A commit of unknown fate is refused from here on.
-            actix_rt::spawn(self.shared.store.release(activation.to.id().clone(), fence));
+            actix_rt::spawn(self.give_back(activation.to.id(), fence));
         }
         self.pass_on(activation, waiting);
     }
@@ -160,6 +189,10 @@ impl<E: Entity> Host<E> {
         }
         let waiting = self.bury(activation);
         self.send_away(activation, waiting, Some(owner));
+        // It may have been called here by the agenda, for what that silo does not know to be due: it may even have let the
+        // entity go, and its release was lost.
+        let wake = Parcel::Wake { entity: activation.to.id().clone() };
+        self.shared.post_on(Post::Parcel(wake), HOPS_MAX);
     }
 
     fn send_away(&self, activation: &Activation<E>, waiting: Vec<Queued<E>>, owner: Option<Incarnation>) {
@@ -170,9 +203,12 @@ impl<E: Entity> Host<E> {
                     if call.far_end().is_some_and(|end| end.turn_away(owner)) {
                         continue;
                     }
-                    match self.shared.far() {
-                        Some(far) => far.carry(Box::new(Traveller { call, door: activation.to.port.clone() })),
-                        None => call.refuse(CallError::Unavailable { reason: format!("{target} is elsewhere") }),
+                    match (self.shared.far(), owner) {
+                        (Some(far), Some(_)) => {
+                            far.carry_to_owner(Box::new(Traveller { call, door: activation.to.port.clone() }));
+                        }
+                        (Some(far), None) => far.carry(Box::new(Traveller { call, door: activation.to.port.clone() })),
+                        (None, _) => call.refuse(CallError::Unavailable { reason: format!("{target} is elsewhere") }),
                     }
                 }
                 Queued::Message(mail) => {
@@ -227,7 +263,10 @@ impl<E: Entity> Host<E> {
             tracing::error!(target: "grange", panic, "a `Drop` panicked");
         }
         task.abort();
-        if let Owed::Message { envelope, .. } = &context.owed {
+        if let Owed::Message { envelope, counted } = &context.owed {
+            if *counted {
+                self.spared.borrow_mut().note(&envelope.to, &envelope.from, envelope.sequence);
+            }
             self.postpone(envelope, None);
         }
     }

@@ -170,17 +170,17 @@ impl<E: Entity> Host<E> {
             self.post(Parcel::Message { envelope, again, life, far: false });
         }
         let Some((trim, retired)) = trim else { return };
-        let removes = trim.removes.clone();
+        let (removes, version) = (trim.removes.clone(), trim.version);
         let mut trimmed = self.shared.store.trim(trim);
         match trimmed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => self.trimmed(activation, matches!(answer, Ok(true)), removes, retired),
+            Poll::Ready(answer) => self.trimmed(activation, &answer, version, removes, retired),
             Poll::Pending => {
                 let (host, activation) = (self.clone(), activation.clone());
                 actix_rt::spawn(async move {
-                    let applied = matches!(trimmed.await, Ok(true));
+                    let answer = trimmed.await;
                     let _inside = here::enter();
-                    host.trimmed(&activation, applied, removes, retired);
-                    if applied {
+                    host.trimmed(&activation, &answer, version, removes, retired);
+                    if matches!(answer, Ok(true)) {
                         host.pump(&activation);
                     }
                 });
@@ -188,14 +188,36 @@ impl<E: Entity> Host<E> {
         }
     }
 
-    /// A trim that failed is made again with the next commit, or after a pause.
-    fn trimmed(&self, activation: &Activation<E>, applied: bool, removes: Vec<Field>, retired: Vec<(EntityId, u64)>) {
+    /// A trim that failed is made again with the next commit, or after a pause. One that was refused, with no commit that
+    /// could have overtaken it, says that the claim is gone: no other will be taken, and nobody else would find out while the
+    /// entity has nothing to commit.
+    fn trimmed(
+        self: &Rc<Self>,
+        activation: &Rc<Activation<E>>,
+        answer: &Result<bool, StoreError>,
+        version: u64,
+        removes: Vec<Field>,
+        retired: Vec<(EntityId, u64)>,
+    ) {
         let parcels = {
             let mut control = activation.control.borrow_mut();
-            let parcels = match &mut control.ledger {
-                Some(ledger) => ledger.end_trim(applied, removes, retired),
-                None => return, // it fell meanwhile; a record that nobody forgets does no harm
-            };
+            let Some(ledger) = &mut control.ledger else { return }; // it fell meanwhile; a record that nobody forgets does no harm
+            let is_gone = matches!(answer, Ok(false)) && ledger.is_at(version);
+            let parcels = ledger.end_trim(matches!(answer, Ok(true)), removes, retired);
+            if is_gone {
+                drop(control);
+                tracing::warn!(target: "grange", entity = %activation.to.id(), "an entity lost its claim: it is loaded anew");
+                let activation = activation.clone();
+                let host = self.clone();
+                // Not from within whatever led here, which may still hold something of it.
+                actix_rt::spawn(async move {
+                    let _inside = here::enter();
+                    if activation.control.borrow().phase != Phase::Gone {
+                        host.fall(&activation);
+                    }
+                });
+                return;
+            }
             self.set_alarm(activation.place.get(), &mut control, self.shared.clock.wall_ms());
             parcels
         };

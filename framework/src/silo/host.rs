@@ -1,5 +1,5 @@
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::silo::shared::{Arrival, Post, Shared};
 use crate::silo::watch::Pulse;
 use crate::store::Field;
 use crate::telemetry::{Counter, Shard};
-use crate::wire::Envelope;
+use crate::wire::{EntityId, Envelope};
 
 /// The activations of one kind on one arbiter. All of a kind's entities that hash to this arbiter live here, each for
 /// as long as it is active.
@@ -42,11 +42,34 @@ pub(crate) struct Host<E: Entity> {
     pub(crate) overtakable: Cell<usize>,
     /// Answers that wait for the lease.
     pub(crate) held: RefCell<Vec<Release>>,
+    pub(crate) spared: RefCell<Spared>,
     /// The lives of the silo and of the store that everything in memory is from.
     pub(crate) lives: Cell<(u64, u64)>,
     pub(crate) moving: Cell<Moving>,
     /// Calls that ran without a mailbox.
     numbers: Cell<u64>,
+}
+
+/// Messages whose last attempt was cut off with its activation, for no fault of their handlers: it does not count.
+#[derive(Default)]
+pub(crate) struct Spared(HashMap<(EntityId, EntityId), u64>);
+
+impl Spared {
+    /// So many are remembered: past it, all are forgotten, and those attempts count after all.
+    const COUNT_MAX: usize = 10_000;
+
+    pub(crate) fn note(&mut self, target: &EntityId, sender: &EntityId, sequence: u64) {
+        if self.0.len() >= Self::COUNT_MAX {
+            self.0.clear();
+        }
+        self.0.insert((target.clone(), sender.clone()), sequence);
+    }
+
+    /// Whether this message is one of them; the next attempt counts again.
+    pub(crate) fn take(&mut self, message: &Envelope) -> bool {
+        !self.0.is_empty()
+            && self.0.remove(&(message.to.clone(), message.from.clone())).is_some_and(|it| it == message.sequence)
+    }
 }
 
 /// Who is in memory.
@@ -112,6 +135,7 @@ impl<E: Handlers> Host<E> {
             idle_ms: E::SETTINGS.idle_ms.unwrap_or(limits.idle.as_millis() as Tick),
             overtakable: Cell::new(0),
             held: RefCell::default(),
+            spared: RefCell::default(),
             moving: Cell::default(),
             lives: Cell::new((0, shared.store.lives())),
             numbers: Cell::new(shared.random() >> 1),
@@ -166,6 +190,7 @@ impl<E: Entity> Host<E> {
                 Relation::Reentrant => {
                     // A read within its own chain's read: it can't wait for what waits for it.
                     control.queue.push_front(Queued::Call(call));
+                    control.reentrant += 1;
                     drop(control);
                     return self.pump(&activation);
                 }

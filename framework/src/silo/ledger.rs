@@ -17,6 +17,9 @@ use crate::wire::{EntityId, Envelope};
 /// that staged them delivers them itself, at once: this is for the time after its death.
 pub(crate) const OUTBOX_WAKE_MS: u64 = 2_000;
 
+/// How many fields one trim removes: a store takes only so many at a time.
+const TRIM_FIELDS_MAX: usize = 500;
+
 /// How many expired idempotency keys one commit removes: a few more than one turn adds.
 const KEYS_EXPIRED_PER_COMMIT: usize = 16;
 
@@ -146,6 +149,11 @@ impl Ledger {
         !self.mail.outbox.is_empty() || self.mail.reminders.next_due().is_some_and(|due| due <= until)
     }
 
+    /// Whether what the store has is this version, and nothing is on its way to another.
+    pub(crate) fn is_at(&self, version: u64) -> bool {
+        self.version == version && self.flight.is_none()
+    }
+
     pub(crate) fn has_flight(&self) -> bool {
         self.flight.is_some()
     }
@@ -163,7 +171,7 @@ impl Ledger {
         }
         self.forget_keys(now, limits);
         if !self.trimming {
-            for field in self.take_trims() {
+            for field in self.take_trims(limits.group_fields_max.saturating_sub(self.gathering.fields.len())) {
                 self.gathering.fields.entry(field).or_insert(None);
             }
         }
@@ -272,8 +280,15 @@ impl Ledger {
         if self.trimming {
             return Vec::new();
         }
-        let retired = self.mail.existing().map(|mail| std::mem::take(&mut mail.retired)).unwrap_or_default();
+        let retired = self.take_retired();
         self.forget_parcels(retired)
+    }
+
+    /// The targets for which nothing is left once the trims that were taken are applied. None, where some are still to be
+    /// taken: theirs may be among those.
+    fn take_retired(&mut self) -> Vec<(EntityId, u64)> {
+        let all_taken = self.mail.existing().filter(|mail| mail.trims.is_empty());
+        all_taken.map(|mail| std::mem::take(&mut mail.retired)).unwrap_or_default()
     }
 
     fn forget_parcels(&self, retired: Vec<(EntityId, u64)>) -> Vec<Parcel> {
@@ -284,9 +299,10 @@ impl Ledger {
 
     /// The fields that nobody needs any more. A partner that was forgotten and has written again since is needed: its
     /// record has the same name.
-    fn take_trims(&mut self) -> Vec<Field> {
+    fn take_trims(&mut self, count_max: usize) -> Vec<Field> {
         let Some(mail) = self.mail.existing() else { return Vec::new() };
-        let mut trims = std::mem::take(&mut mail.trims);
+        let rest = mail.trims.split_off(mail.trims.len().min(count_max));
+        let mut trims = std::mem::replace(&mut mail.trims, rest);
         trims.retain(|field| !matches!(field, Field::Activity(partner) if mail.activities.knows(partner)));
         trims
     }
@@ -303,10 +319,10 @@ impl Ledger {
             fence: self.fence,
             generation: self.generation,
             version: self.version,
-            removes: self.take_trims(),
+            removes: self.take_trims(TRIM_FIELDS_MAX),
             wake: self.wake(now),
         };
         self.trimming = true;
-        Some((trim, std::mem::take(&mut self.mail.retired)))
+        Some((trim, self.take_retired()))
     }
 }

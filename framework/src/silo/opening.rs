@@ -68,7 +68,7 @@ impl<E: Entity> Host<E> {
     ) -> Result<(), CallError> {
         let error = match answer {
             Ok(Claimed::Granted(record)) if self.is_of_the_past(activation, &record) => {
-                actix_rt::spawn(self.shared.store.release(activation.to.id().clone(), record.fence));
+                actix_rt::spawn(self.give_back(activation.to.id(), record.fence));
                 CallError::Unavailable {
                     reason: format!("{} was loaded while the cluster changed", activation.to.id()),
                 }
@@ -87,7 +87,7 @@ impl<E: Entity> Host<E> {
                     }
                     Err(reason) => {
                         // Another version may be able to run it.
-                        actix_rt::spawn(self.shared.store.release(activation.to.id().clone(), fence));
+                        actix_rt::spawn(self.give_back(activation.to.id(), fence));
                         CallError::Unreadable { reason }
                     }
                 }

@@ -90,7 +90,9 @@ impl<E: Entity> Host<E> {
         arrived: &mut Option<Queued<E>>,
         place: &mut Place<E>,
     ) -> Next {
-        if control.phase != Phase::Live || control.moving || control.held || control.broken || control.writer {
+        // Whoever moves away waits for what runs, and that may wait for a read of its own chain.
+        let stays = !control.moving || control.reentrant > 0;
+        if control.phase != Phase::Live || !stays || control.held || control.broken || control.writer {
             return Next::Wait;
         }
         if control.renewed {
@@ -113,6 +115,8 @@ impl<E: Entity> Host<E> {
         if full || (alone && control.readers > 0) {
             return Next::Wait;
         }
+        // They are at the front.
+        control.reentrant = control.reentrant.saturating_sub(1);
         match control.queue.pop_front().or_else(|| arrived.take()) {
             None => Next::Wait,
             Some(Queued::Call(call)) => self.next_call(activation, control, call, place),
@@ -268,7 +272,8 @@ impl<E: Entity> Host<E> {
                 return Next::Over;
             }
         };
-        if mail.again && !mail.counted {
+        let counted = mail.counted || (mail.again && self.spared.borrow_mut().take(envelope));
+        if mail.again && !counted {
             if ledger.mail.activities.attempts(envelope) >= self.shared.limits.attempts_max {
                 let attempts = ledger.mail.activities.attempts(envelope);
                 self.give_up(control, envelope, crate::messaging::Cause::GivenUp(attempts));
@@ -293,7 +298,7 @@ impl<E: Entity> Host<E> {
         let context = Context {
             alone: true,
             method: job.info(),
-            owed: Owed::Message { envelope: mail.envelope, counted: mail.counted },
+            owed: Owed::Message { envelope: mail.envelope, counted },
             cause: Cause { cause: id, root },
             // A message has no deadline; its turn has a limit.
             deadline: now.saturating_add(millis(self.shared.limits.timeout_default)),

@@ -40,6 +40,7 @@ struct Script {
     commits: VecDeque<Fault>,
     claims: VecDeque<Fault>,
     trims_lost: usize,
+    lose_releases: bool,
     outage: bool,
     keep_open: bool,
     later: bool,
@@ -58,6 +59,8 @@ pub struct Seen {
     pub held_from: Option<usize>,
     /// The trims handed over, in their order: whose.
     pub trims: Vec<EntityId>,
+    /// How many fields the largest of them removes.
+    pub trims_max: usize,
     /// Whose trims are held back.
     pub trims_held: HashSet<EntityId>,
 }
@@ -117,6 +120,11 @@ impl FaultyStore {
     /// This entity's trims are applied: those that were held, and those that come.
     pub fn let_trims_go(&self, id: &EntityId) {
         self.seen.send_if_modified(|seen| seen.trims_held.remove(id));
+    }
+
+    /// Releases fail, and nothing is given back, for as long as this is `true`.
+    pub fn lose_releases(&self, lose: bool) {
+        self.script().lose_releases = lose;
     }
 
     /// Claims, commits and trims fail before they are written for as long as this is `true`.
@@ -253,7 +261,10 @@ impl Store for FaultyStore {
             script.trims_lost = script.trims_lost.saturating_sub(1);
             lost
         };
-        self.seen.send_modify(|seen| seen.trims.push(trim.id.clone()));
+        self.seen.send_modify(|seen| {
+            seen.trims.push(trim.id.clone());
+            seen.trims_max = seen.trims_max.max(trim.removes.len());
+        });
         if lost || self.fails(trim.fence.owner) {
             return failed();
         }
@@ -271,7 +282,7 @@ impl Store for FaultyStore {
         })
     }
     fn release(&self, id: EntityId, fence: Fence) -> Pending<()> {
-        if self.fails(fence.owner) { failed() } else { self.inner.release(id, fence) }
+        if self.script().lose_releases || self.fails(fence.owner) { failed() } else { self.inner.release(id, fence) }
     }
     fn has(&self, id: EntityId, field: Field) -> Pending<bool> {
         self.inner.has(id, field)
