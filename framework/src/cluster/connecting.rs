@@ -66,7 +66,7 @@ impl Courier {
     pub(super) fn connected(&self, peer: &Arc<Peer>, link: &Link) {
         let (waiting, posts) = {
             let mut state = peer.state();
-            let up = State::Up(Up { link: link.clone(), pending: HashMap::new(), next: 1 });
+            let up = State::Up(Up { link: link.clone(), pending: HashMap::default(), next: 1 });
             match std::mem::replace(&mut *state, up) {
                 State::Connecting { waiting, posts, .. } => (waiting, posts),
                 State::Down { .. } | State::Up(_) => Default::default(),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -67,7 +68,7 @@ pub(crate) struct Courier {
     pub(super) table: RwLock<Arc<Table>>,
     pub(crate) hints: Hints,
     pub(super) loads: Mutex<HashMap<Incarnation, u64>>,
-    pub(super) peers: RwLock<HashMap<String, Arc<Peer>>>,
+    pub(super) peers: RwLock<HashMap<String, Arc<Peer>, RandomState>>,
     pub(super) waiting: Mutex<Vec<Trip>>,
     pub(super) random: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Something changed: what waits may go on.

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::Xxh3Default;
@@ -11,6 +12,8 @@ use crate::wire::EntityId;
 /// Bounded: what was noted or used least recently goes first, by halves.
 #[derive(Debug)]
 pub(crate) struct Hints {
+    /// Whether there may be any: mostly there are none, and then nothing is looked up.
+    any: AtomicBool,
     shards: [Mutex<Shard>; SHARDS],
     /// Of one half of one shard.
     half_max: usize,
@@ -28,11 +31,14 @@ struct Shard {
 impl Hints {
     /// With room for about so many, and never more.
     pub(crate) fn new(count_max: usize) -> Self {
-        Self { shards: Default::default(), half_max: (count_max / SHARDS / 2).max(1) }
+        Self { any: AtomicBool::new(false), shards: Default::default(), half_max: (count_max / SHARDS / 2).max(1) }
     }
 
     /// The silo at which it was found last.
     pub(crate) fn get(&self, id: &EntityId) -> Option<Incarnation> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
         let mut shard = self.shard(id)?;
         if let Some(at) = shard.young.get(id) {
             return Some(*at);
@@ -47,11 +53,16 @@ impl Hints {
         if let Some(mut shard) = self.shard(&id) {
             shard.old.remove(&id);
             shard.note(id, at, self.half_max);
+            // Under the lock: whoever finds none left looks under all of them.
+            self.any.store(true, Ordering::Release);
         }
     }
 
     /// It was not found where this said.
     pub(crate) fn forget(&self, id: &EntityId) {
+        if !self.any.load(Ordering::Acquire) {
+            return;
+        }
         if let Some(mut shard) = self.shard(id) {
             shard.young.remove(id);
             shard.old.remove(id);
@@ -60,11 +71,13 @@ impl Hints {
 
     /// Forgets all that point to silos that don't live: to be called with each new table.
     pub(crate) fn retain(&self, lives: impl Fn(Incarnation) -> bool) {
-        for shard in &self.shards {
-            let mut shard = lock(shard);
+        let mut shards: Vec<_> = self.shards.iter().map(lock).collect();
+        for shard in &mut shards {
             shard.young.retain(|_, at| lives(*at));
             shard.old.retain(|_, at| lives(*at));
         }
+        let any = shards.iter().any(|shard| !(shard.young.is_empty() && shard.old.is_empty()));
+        self.any.store(any, Ordering::Release);
     }
 
     /// How many there are.

@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
+
 use crate::clock::Tick;
 use crate::cluster::trip::Trip;
 use crate::wire::{ConnectError, Link};
@@ -37,7 +39,8 @@ pub(crate) struct Posted {
 
 pub(crate) struct Up {
     pub(crate) link: Link,
-    pub(crate) pending: HashMap<u64, Trip>,
+    /// By correlations that this process gave.
+    pub(crate) pending: HashMap<u64, Trip, RandomState>,
     pub(crate) next: u64,
 }
 

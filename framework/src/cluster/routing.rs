@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::cluster::Table;
 use crate::cluster::courier::{Courier, HOPS_MAX, lock};
 use crate::entity::Placement;
@@ -11,7 +13,7 @@ use crate::wire::EntityId;
 /// What of this process concerns routing, if it is a silo.
 pub(crate) struct Home {
     /// The kinds that it hosts.
-    pub(crate) kinds: HashMap<String, Placement>,
+    pub(crate) kinds: HashMap<String, Placement, RandomState>,
     /// Whether nothing new may start here.
     pub(crate) closed: Box<dyn Fn() -> bool + Send + Sync>,
     /// How many entities are in memory here.

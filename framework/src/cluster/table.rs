@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::cluster::reslice;
@@ -12,11 +13,11 @@ use crate::wire::{EntityId, Partition};
 pub(crate) struct Table {
     roster: Roster,
     partitions: Partition,
-    places: HashMap<Incarnation, usize>,
+    places: HashMap<Incarnation, usize, RandomState>,
     /// The owner of each partition, by its place among the members; `NOBODY` where there is none.
     owners: Vec<u32>,
     /// Who is active and hosts a kind, by their places, the oldest first.
-    hosts: HashMap<String, Vec<usize>>,
+    hosts: HashMap<String, Vec<usize>, RandomState>,
 }
 
 const NOBODY: u32 = u32::MAX;
@@ -24,7 +25,7 @@ const NOBODY: u32 = u32::MAX;
 impl Table {
     /// What the store knows, of a cluster with so many partitions.
     pub(crate) fn new(roster: Roster, partitions: Partition) -> Self {
-        let places: HashMap<_, _> =
+        let places: HashMap<_, _, RandomState> =
             roster.members.iter().enumerate().map(|(place, member)| (member.incarnation, place)).collect();
         let mut owners = Vec::with_capacity(usize::from(partitions));
         for (length, owner) in &roster.slices {
@@ -32,7 +33,7 @@ impl Table {
             owners.extend(std::iter::repeat_n(place, usize::from(*length)));
         }
         owners.resize(usize::from(partitions), NOBODY);
-        let mut hosts = HashMap::<String, Vec<usize>>::new();
+        let mut hosts = HashMap::<String, Vec<usize>, RandomState>::default();
         for (place, member) in roster.members.iter().enumerate().filter(|(_, member)| member.status == Status::Active) {
             for kind in &member.kinds {
                 hosts.entry(kind.clone()).or_default().push(place);

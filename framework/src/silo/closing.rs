@@ -22,6 +22,9 @@ use crate::store::{Fence, Incarnation, StoreError};
 use crate::telemetry::Counter;
 use crate::wire::EntityId;
 
+/// Before an owner is told to wake an entity that others were told to.
+const WAKE_PAUSE: Duration = Duration::from_millis(100);
+
 /// How often a release is tried again, and after which pause.
 const RELEASES: usize = 3;
 const RELEASE_PAUSE: Duration = Duration::from_millis(100);
@@ -191,8 +194,12 @@ impl<E: Entity> Host<E> {
         self.send_away(activation, waiting, Some(owner));
         // It may have been called here by the agenda, for what that silo does not know to be due: it may even have let the
         // entity go, and its release was lost.
-        let wake = Parcel::Wake { entity: activation.to.id().clone() };
-        self.shared.post_on(Post::Parcel(wake), HOPS_MAX);
+        // After a pause: one that takes nothing any more sends it back here.
+        let (shared, wake) = (self.shared.clone(), Parcel::Wake { entity: activation.to.id().clone() });
+        actix_rt::spawn(async move {
+            tokio::time::sleep(WAKE_PAUSE).await;
+            shared.post_on(Post::Parcel(wake), HOPS_MAX);
+        });
     }
 
     fn send_away(&self, activation: &Activation<E>, waiting: Vec<Queued<E>>, owner: Option<Incarnation>) {
