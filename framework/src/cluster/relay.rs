@@ -144,3 +144,94 @@ impl Drop for Carrying {
         self.0.take().into_iter().for_each(Answered::finish);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+    use crate::clock::Tick;
+    use crate::wire::{Ask, EntityId, Manner};
+
+    /// Says from which thread it was finished.
+    struct Told(Sender<std::thread::ThreadId>, EntityId);
+
+    impl Errand for Told {
+        fn to(&self) -> &EntityId {
+            &self.1
+        }
+        fn deadline(&self) -> Tick {
+            Tick::MAX
+        }
+        fn is_abandoned(&self) -> bool {
+            false
+        }
+        fn manner(&self) -> Manner {
+            Manner::Read
+        }
+        fn is_own(&self) -> bool {
+            true
+        }
+        fn ask(&self) -> Result<Ask, CallError> {
+            Err(CallError::Timeout)
+        }
+        fn deliver_here(self: Box<Self>) {}
+        fn outcome(self: Box<Self>, _: &[u8]) {
+            let _ = self.0.send(std::thread::current().id());
+        }
+        fn fail(self: Box<Self>, _: CallError) {}
+    }
+
+    fn answered() -> (Answered, Receiver<std::thread::ThreadId>) {
+        let (told, finished) = channel();
+        let errand = Box::new(Told(told, EntityId::new("A", "a")));
+        (Answered { errand, answer: Ok(Bytes::new()) }, finished)
+    }
+
+    /// A runtime, and the relay into it.
+    fn runtime() -> (tokio::runtime::Runtime, Arc<Relay>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        assert!(runtime.block_on(async { Relay::current() }).is_none(), "what is blocked on is no task");
+        let task = async { Relay::current().zip(Relay::current()) };
+        let (relay, same) = runtime.block_on(async { tokio::spawn(task).await.unwrap() }).unwrap();
+        assert!(Arc::ptr_eq(&relay, &same));
+        (runtime, relay)
+    }
+
+    #[test]
+    fn answers_are_finished_in_the_runtime_of_their_callers() {
+        let (runtime, relay) = runtime();
+        let here = std::thread::current().id();
+        // Where this thread is kept waiting, another test's courier may help out.
+        let at_home = (0..100).any(|_| {
+            let ((one, first), (other, second)) = (answered(), answered());
+            let relay = relay.clone();
+            let elsewhere = move || [one, other].into_iter().for_each(|answered| relay.push(answered));
+            std::thread::spawn(elsewhere).join().unwrap();
+            runtime.block_on(tokio::task::yield_now());
+            let finished = [first.recv().unwrap(), second.recv().unwrap()];
+            finished == [here, here]
+        });
+        assert!(at_home);
+    }
+
+    #[test]
+    fn who_has_left_its_runtime_hears_all_the_same() {
+        let (runtime, relay) = runtime();
+        let (late, finished) = answered();
+        relay.push(late);
+        let end = Instant::now() + Duration::from_secs(10);
+        while finished.try_recv().is_err() {
+            assert!(Instant::now() < end, "an answer waits for a runtime that does not run");
+            finish_overdue();
+            std::thread::yield_now();
+        }
+        let (last, finished) = answered();
+        relay.push(last);
+        drop(runtime);
+        assert!(finished.try_recv().is_ok(), "what waited when the runtime ended");
+        let (after, finished) = answered();
+        relay.push(after);
+        assert!(finished.try_recv().is_ok(), "what came after its end");
+    }
+}
