@@ -210,13 +210,12 @@ impl<E: Entity> Host<E> {
                     if call.far_end().is_some_and(|end| end.turn_away(owner)) {
                         continue;
                     }
-                    match (self.shared.far(), owner) {
-                        (Some(far), Some(_)) => {
-                            far.carry_to_owner(Box::new(Traveller { call, door: activation.to.port.clone() }));
-                        }
-                        (Some(far), None) => far.carry(Box::new(Traveller { call, door: activation.to.port.clone() })),
-                        (None, _) => call.refuse(CallError::Unavailable { reason: format!("{target} is elsewhere") }),
-                    }
+                    let Some(far) = self.shared.far() else {
+                        call.refuse(CallError::Unavailable { reason: format!("{target} is elsewhere") });
+                        continue;
+                    };
+                    let errand = Box::new(Traveller { call, door: activation.to.port.clone() });
+                    if owner.is_some() { far.carry_to_owner(errand) } else { far.carry(errand) }
                 }
                 Queued::Message(mail) => {
                     let Mail { envelope, again, life, hops, .. } = mail;

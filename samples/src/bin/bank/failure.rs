@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use grange::CallError;
 
 use crate::input::Mistakes;
+use crate::teller::PATIENCE;
 use crate::transfer::Conflict;
 
 /// Why the program did not end well.
@@ -18,7 +19,7 @@ pub(crate) enum Failure {
     Grange(#[from] grange::Error),
     #[error("{path}: {error}")]
     File { path: String, error: io::Error },
-    #[error("{0}, and has not ended after 100 s; nothing is lost: run it again to continue")]
+    #[error("{0}, and has not ended after {patience} s; nothing is lost: run it again to continue", patience = PATIENCE.as_secs())]
     Slow(String),
     #[error("a silo was not told {0}")]
     Untold(&'static str),

@@ -14,7 +14,7 @@ use crate::transfer::{Conflict, Status, Transfer, TransferRef};
 pub(crate) const OPENING_BALANCE: u64 = 1_000;
 
 /// How long to wait for what is under way; nothing is lost if it takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE_MIN: Duration = Duration::from_millis(4);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
