@@ -311,3 +311,64 @@ async fn a_client_finds_a_silo_again_that_was_restarted() {
     assert_eq!(within("a call of the new one", deposit).await, Ok(2), "it has nothing of the first one's memory");
     within("a shutdown", second.shutdown()).await.unwrap();
 }
+
+/// A runtime on a thread of its own, which runs only for as long as it is told to.
+struct Elsewhere(tokio::runtime::Runtime);
+
+impl Elsewhere {
+    fn new() -> Self {
+        Self(tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap())
+    }
+
+    /// What this comes to there; nothing runs there any more when it is known.
+    fn run<T: Send>(&self, work: impl Future<Output = T> + Send) -> T {
+        std::thread::scope(|scope| scope.spawn(|| self.0.block_on(work)).join().unwrap())
+    }
+}
+
+async fn lone_silo() -> Silo {
+    let silo = Silo::builder().entity::<Account>().in_memory().cluster("test").workers(1).listen("127.0.0.1:0");
+    within("a silo starts", silo.start()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_outlives_the_runtime_in_which_it_connected() {
+    let silo = lone_silo().await;
+    let elsewhere = Elsewhere::new();
+    let client = elsewhere.run(client(&[&silo]));
+    let account = client.entity::<Account>("a");
+    assert_eq!(elsewhere.run(account.deposit(1)), Ok(1));
+    tokio::task::spawn_blocking(move || drop(elsewhere)).await.unwrap();
+    assert_eq!(within("a call after its end", account.deposit(1)).await, Ok(2));
+    within("a shutdown", silo.shutdown()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_runtime_stands_still_is_used_from_others() {
+    let silo = lone_silo().await;
+    let elsewhere = Elsewhere::new();
+    let client = elsewhere.run(client(&[&silo]));
+    let account = client.entity::<Account>("a");
+    // Nobody polls its connection. What was not sent is not lost, and not in doubt.
+    assert_eq!(within("a call from another runtime", account.deposit(1)).await, Ok(1));
+    assert_eq!(elsewhere.run(account.deposit(1)), Ok(2), "where it connected it works as well");
+    tokio::task::spawn_blocking(move || drop(elsewhere)).await.unwrap();
+    within("a shutdown", silo.shutdown()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_between_two_blocking_calls_puts_none_in_doubt() {
+    let silo = lone_silo().await;
+    let elsewhere = Elsewhere::new();
+    let client = elsewhere.run(client(&[&silo]));
+    let account = client.entity::<Account>("a");
+    assert_eq!(elsewhere.run(account.deposit(1)), Ok(1));
+    let connections = || {
+        let counters = silo.wire_counters();
+        counters.iter().find(|(name, _)| name == "grange_wire_accepted_total").map_or(0, |(_, count)| *count)
+    };
+    eventually("another connection", async || connections(), |count| *count == 2).await;
+    assert_eq!(elsewhere.run(account.deposit(1)), Ok(2));
+    tokio::task::spawn_blocking(move || drop(elsewhere)).await.unwrap();
+    within("a shutdown", silo.shutdown()).await.unwrap();
+}

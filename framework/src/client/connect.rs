@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::client::Client;
 use crate::clock::{BEAT, Clock, Tick};
-use crate::cluster::Courier;
+use crate::cluster::{Courier, Lodging};
 use crate::entity::{Deadlines, Far, Realm, Waits};
 use crate::wire::{Identity, Role, Secret, Security, Tls, WireLimits};
 use crate::{Error, Result};
@@ -142,7 +143,9 @@ impl Connect {
             return Err(Error::Connect("a client needs the address of at least one silo, `host:port`".into()));
         }
         let (ready, connected) = oneshot::channel();
-        let spawned = std::thread::Builder::new().name("grange-client".into()).spawn(move || run(&self, ready));
+        let callers = Handle::try_current().ok();
+        let spawned =
+            std::thread::Builder::new().name("grange-client".into()).spawn(move || run(&self, callers, ready));
         spawned.map_err(|error| Error::Connect(format!("no thread can be started: {error}")))?;
         let stopped = |_| Error::Stopped("the client's thread ended while it connected; the log has more".into());
         Ok(Client::new(connected.await.map_err(stopped)??))
@@ -158,7 +161,7 @@ impl IntoFuture for Connect {
 }
 
 /// The client's thread: its connections and its clock, until the last handle is gone.
-fn run(settings: &Connect, ready: oneshot::Sender<Result<Arc<dyn Realm>>>) {
+fn run(settings: &Connect, callers: Option<Handle>, ready: oneshot::Sender<Result<Arc<dyn Realm>>>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -167,7 +170,7 @@ fn run(settings: &Connect, ready: oneshot::Sender<Result<Arc<dyn Realm>>>) {
         }
     };
     runtime.block_on(async {
-        let (realm, mut stop) = FarRealm::new(settings);
+        let (realm, mut stop) = FarRealm::new(settings, callers);
         let (courier, clock) = (realm.courier.clone(), realm.clock.clone());
         tokio::spawn(Courier::run(Arc::downgrade(&courier)));
         let deadlines = realm.deadlines.clone();
@@ -211,7 +214,7 @@ struct FarRealm {
 }
 
 impl FarRealm {
-    fn new(settings: &Connect) -> (Arc<Self>, oneshot::Receiver<()>) {
+    fn new(settings: &Connect, callers: Option<Handle>) -> (Arc<Self>, oneshot::Receiver<()>) {
         let incarnation = Uuid::new_v4();
         let (seed, random) = incarnation.as_u64_pair();
         let clock = Arc::new(Clock::new());
@@ -220,7 +223,7 @@ impl FarRealm {
         let drawn = AtomicU64::new(random.rotate_left(32));
         let courier = Courier::new(
             clock.clone(),
-            tokio::runtime::Handle::current(),
+            Lodging::with(Handle::current(), callers),
             identity,
             WireLimits::default(),
             settings.gateways.clone(),

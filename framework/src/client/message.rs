@@ -88,13 +88,10 @@ pub fn continuation<E: Entity, T, X>(
     method: &'static str,
     arguments: impl Args,
 ) -> Continuation<E, T, X> {
+    let mut bytes = Vec::new();
     let continuation = arguments
-        .encode()
-        .map(|arguments| wire::Continuation {
-            to: to.inner.id().clone(),
-            method: method.to_owned(),
-            arguments: arguments.into(),
-        })
+        .encode(&mut bytes)
+        .map(|()| wire::Continuation { to: to.inner.id().clone(), method: method.to_owned(), arguments: bytes.into() })
         .map_err(|error| {
             format!("the arguments of the continuation `{}::{method}` can't be encoded: {error}", E::KIND)
         });

@@ -1,6 +1,5 @@
 //! Connections that this process opens: made when something is to go there, and what becomes of it when they are lost.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -46,12 +45,14 @@ impl Courier {
 
     pub(super) fn connect(&self, peer: Arc<Peer>) {
         let Some(courier) = self.me.upgrade() else { return };
-        self.runtime.spawn(async move {
+        let dialling = Dialling { courier: self.me.clone(), peer: peer.clone(), ended: false };
+        self.lodging.runtime().spawn(async move {
             let inbound = {
                 let (courier, peer) = (courier.me.clone(), peer.clone());
                 move |_: &Link| Box::new(Correspondent { courier, peer }) as Box<dyn Inbound>
             };
             let connected = crate::wire::connect(&peer.address, &courier.identity, &courier.limits, inbound).await;
+            dialling.end();
             match connected {
                 Ok((link, driver)) => {
                     courier.connected(&peer, &link);
@@ -66,7 +67,7 @@ impl Courier {
     pub(super) fn connected(&self, peer: &Arc<Peer>, link: &Link) {
         let (waiting, posts) = {
             let mut state = peer.state();
-            let up = State::Up(Up { link: link.clone(), pending: HashMap::default(), next: 1 });
+            let up = State::Up(Up::new(link.clone(), self.clock.tick()));
             match std::mem::replace(&mut *state, up) {
                 State::Connecting { waiting, posts, .. } => (waiting, posts),
                 State::Down { .. } | State::Up(_) => Default::default(),
@@ -125,17 +126,17 @@ impl Courier {
         }
     }
 
-    /// The connection is over. What may have run there is told so; what can be run twice goes on.
-    pub(super) fn disconnected(&self, peer: &Arc<Peer>, reason: &str) {
+    /// The connection is over, and its frames up to this one may have left. What may have run there is told so; what can be run twice goes on.
+    pub(super) fn disconnected(&self, peer: &Arc<Peer>, link: &Link, left: u64, reason: &str) {
         let pending = {
             let mut state = peer.state();
+            if !matches!(&*state, State::Up(up) if up.link.id() == link.id()) {
+                return; // it was given up before
+            }
             let now = self.clock.tick();
             match std::mem::replace(&mut *state, State::Down { failures: 0, retry_at: now }) {
                 State::Up(up) => up.pending,
-                other => {
-                    *state = other;
-                    return;
-                }
+                State::Down { .. } | State::Connecting { .. } => return,
             }
         };
         tracing::debug!(
@@ -144,6 +145,10 @@ impl Courier {
         self.suspect_address(&peer.address);
         self.forget_table_when_alone();
         for mut trip in pending.into_values() {
+            if trip.frame > left {
+                self.wait("the connection to its silo was lost", trip);
+                continue;
+            }
             trip.lost += 1;
             match trip.errand.manner() {
                 // One that kills the process it runs in must not walk through all of them.
@@ -224,6 +229,31 @@ impl Courier {
     }
 }
 
+/// A connection that is being made. Where its task is dropped, or panics, the callers' runtime is none that a connection can
+/// live in: it is made in this process's own.
+struct Dialling {
+    courier: Weak<Courier>,
+    peer: Arc<Peer>,
+    ended: bool,
+}
+
+impl Dialling {
+    fn end(mut self) {
+        self.ended = true;
+    }
+}
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Some(courier) = self.courier.upgrade()
+            && courier.lodging.leave()
+        {
+            courier.connect(self.peer.clone());
+        }
+    }
+}
+
 /// What comes back on a connection that this process opened.
 struct Correspondent {
     courier: Weak<Courier>,
@@ -258,9 +288,9 @@ impl Inbound for Correspondent {
         true
     }
 
-    fn closed(&mut self, _: &Link, reason: &str) {
+    fn closed(&mut self, link: &Link, reason: &str) {
         if let Some(courier) = self.courier.upgrade() {
-            courier.disconnected(&self.peer, reason);
+            courier.disconnected(&self.peer, link, u64::MAX, reason);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! claim in the store decides. What can't go anywhere now waits, and goes on when the table changes, when a connection
 //! is there, or after a pause, until its deadline.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -11,13 +12,13 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes};
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::CallError;
 use crate::clock::{Clock, Tick};
+use crate::cluster::lodging::{Lodging, STILL_LOOKS, STILL_MS};
 use crate::cluster::peer::{Peer, Posted, State, Up};
-use crate::cluster::relay;
+use crate::cluster::relay::{self, Relay};
 use crate::cluster::trip::Trip;
 use crate::cluster::{Hints, Home, Route, Table};
 use crate::entity::{Errand, Far, unhosted};
@@ -57,7 +58,7 @@ pub(crate) struct Told {
 
 pub(crate) struct Courier {
     pub(super) clock: Arc<Clock>,
-    pub(super) runtime: Handle,
+    pub(super) lodging: Lodging,
     pub(super) identity: Identity,
     pub(super) limits: WireLimits,
     pub(super) home: OnceLock<Home>,
@@ -83,7 +84,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Courier {
     pub(crate) fn new(
         clock: Arc<Clock>,
-        runtime: Handle,
+        lodging: Lodging,
         identity: Identity,
         limits: WireLimits,
         gateways: Vec<String>,
@@ -91,7 +92,7 @@ impl Courier {
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             clock,
-            runtime,
+            lodging,
             identity,
             limits,
             home: OnceLock::new(),
@@ -150,8 +151,10 @@ impl Courier {
         }
         let now = self.clock.tick();
         if is_unhosted {
-            let since = *trip.unhosted_since.get_or_insert(now);
-            if now.saturating_sub(since) >= UNHOSTED_MS {
+            if trip.unhosted_since == 0 {
+                trip.unhosted_since = now;
+            }
+            if now.saturating_sub(trip.unhosted_since) >= UNHOSTED_MS {
                 let error = unhosted(&trip.errand.to().kind);
                 return trip.errand.fail(error);
             }
@@ -191,12 +194,19 @@ impl Courier {
     }
 
     pub(super) fn send(&self, address: &str, incarnation: Option<Incarnation>, mut trip: Trip) {
+        if trip.errand.is_abandoned() {
+            return;
+        }
+        let body = match Body::of(&*trip.errand) {
+            Ok(body) => body,
+            Err(error) => return trip.errand.fail(error),
+        };
         let peer = self.peer(address);
         let why = {
             let mut state = peer.state();
             match &mut *state {
                 State::Up(up) if incarnation.is_none_or(|wanted| up.link.peer().incarnation == wanted) => {
-                    match self.transmit(up, trip) {
+                    match self.transmit(up, trip, &body) {
                         Ok(()) => return,
                         Err(Stuck::Over(trip, error)) => {
                             drop(state);
@@ -227,6 +237,13 @@ impl Courier {
 
     /// A client that can't reach an entity's silo asks any other to route on.
     pub(super) fn send_by_gateway(&self, why: &'static str, trip: Trip) {
+        if trip.errand.is_abandoned() {
+            return;
+        }
+        let body = match Body::of(&*trip.errand) {
+            Ok(body) => body,
+            Err(error) => return trip.errand.fail(error),
+        };
         let peers = self.every_peer();
         let from = (self.random)() as usize;
         let mut trip = trip;
@@ -234,7 +251,7 @@ impl Courier {
             let peer = &peers[(from.wrapping_add(index)) % peers.len()];
             let mut state = peer.state();
             let State::Up(up) = &mut *state else { continue };
-            match self.transmit(up, trip) {
+            match self.transmit(up, trip, &body) {
                 Ok(()) => return,
                 Err(Stuck::Over(trip, error)) => {
                     drop(state);
@@ -246,17 +263,15 @@ impl Courier {
         self.wait(why, trip);
     }
 
-    fn transmit(&self, up: &mut Up, trip: Trip) -> Result<(), Stuck> {
-        if trip.errand.is_abandoned() {
-            return Ok(());
-        }
+    fn trip(&self, errand: Box<dyn Errand>) -> Trip {
+        let relayed = errand.is_own() && !self.lodging.is_shared();
+        Trip::new(errand, relayed.then(Relay::current).flatten())
+    }
+
+    fn transmit(&self, up: &mut Up, mut trip: Trip, body: &Body) -> Result<(), Stuck> {
         let now = self.clock.tick();
         let budget_ms = u32::try_from(trip.errand.deadline().saturating_sub(now)).unwrap_or(u32::MAX);
-        let ask = match trip.errand.ask() {
-            Ok(ask) => ask,
-            Err(error) => return Err(Stuck::Over(trip, error)),
-        };
-        let waits_for_answer = ask.manner != Manner::Notify;
+        let waits_for_answer = trip.errand.manner() != Manner::Notify;
         if waits_for_answer && up.pending.len() >= PENDING_MAX {
             let error = overloaded(&format!("the connection to the silo, with {PENDING_MAX} calls waiting,"));
             return Err(Stuck::Over(trip, error));
@@ -264,15 +279,10 @@ impl Courier {
         let correlation = up.next;
         up.next += 1;
         let header = Header { kind: frames::ASK, flags: 0, hops: trip.hops, correlation, budget_ms };
-        let mut written = Ok(());
-        let sent = up.link.send(header, |body| written = ask.write(body));
-        if written == Err(Malformed) {
-            // A name or a key of more than 64 KiB: the receiver refuses what was begun.
-            let error = CallError::Invalid { reason: "the entity's key or the method's name is too long".into() };
-            return Err(Stuck::Over(trip, error));
-        }
+        let sent = up.link.send(header, |buffer| buffer.extend_from_slice(&body.0));
         match sent {
-            Ok(()) => {
+            Ok(frame) => {
+                trip.frame = frame;
                 if waits_for_answer {
                     up.pending.insert(correlation, trip);
                 }
@@ -328,6 +338,7 @@ impl Courier {
             relay::finish_overdue();
             rounds += 1;
             if rounds.is_multiple_of(5) {
+                courier.leave_what_stands_still();
                 courier.cancel_abandoned();
                 courier.keep_a_gateway();
             }
@@ -352,6 +363,34 @@ impl Courier {
             } else {
                 self.go(trip);
             }
+        }
+    }
+
+    /// Gives connections up that nobody polls: their next life is in this process's own runtime.
+    fn leave_what_stands_still(&self) {
+        let now = self.clock.tick();
+        for peer in self.every_peer() {
+            let link = match &mut *peer.state() {
+                State::Up(up) => {
+                    let polls = up.link.polls();
+                    if up.polls != polls {
+                        (up.polls, up.still_since, up.still_looks) = (polls, now, 0);
+                        continue;
+                    }
+                    up.still_looks += 1;
+                    if up.still_looks < STILL_LOOKS || now.saturating_sub(up.still_since) < STILL_MS {
+                        continue;
+                    }
+                    up.link.clone()
+                }
+                State::Down { .. } | State::Connecting { .. } => continue,
+            };
+            if self.lodging.leave() {
+                tracing::debug!(target: "grange", "the callers' runtime stands still: connections leave it");
+            }
+            let reason = "the runtime in which the client connected stood still";
+            let left = link.give_up(reason);
+            self.disconnected(&peer, &link, left, reason);
         }
     }
 
@@ -409,16 +448,43 @@ enum Stuck {
     Closed(Trip),
 }
 
+/// A larger buffer is not kept.
+const BODY_KEPT_BYTES: usize = 64 << 10;
+
+thread_local! {
+    static BODY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A call as it travels, in a buffer that its thread uses again. Written before any lock is held: the arguments' own code
+/// runs for it.
+struct Body(Vec<u8>);
+
+impl Body {
+    fn of(errand: &dyn Errand) -> Result<Self, CallError> {
+        let mut body = Self(BODY.take());
+        body.0.clear();
+        errand.write(&mut body.0).map(|()| body)
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if self.0.capacity() <= BODY_KEPT_BYTES {
+            BODY.set(std::mem::take(&mut self.0));
+        }
+    }
+}
+
 fn overloaded(what: &str) -> CallError {
     CallError::Overloaded { what: what.into(), retry_after: Duration::from_millis(100) }
 }
 
 impl Far for Courier {
     fn carry(&self, errand: Box<dyn Errand>) {
-        self.go(Trip::new(errand));
+        self.go(self.trip(errand));
     }
     fn carry_to_owner(&self, errand: Box<dyn Errand>) {
-        let mut trip = Trip::new(errand);
+        let mut trip = self.trip(errand);
         trip.hops = HOPS_MAX;
         self.go(trip);
     }

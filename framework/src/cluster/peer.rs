@@ -42,6 +42,16 @@ pub(crate) struct Up {
     /// By correlations that this process gave.
     pub(crate) pending: HashMap<u64, Trip, RandomState>,
     pub(crate) next: u64,
+    /// How often the connection had been polled, since when that is so, and how often it was looked at since.
+    pub(crate) polls: u64,
+    pub(crate) still_since: Tick,
+    pub(crate) still_looks: u32,
+}
+
+impl Up {
+    pub(crate) fn new(link: Link, now: Tick) -> Self {
+        Self { link, pending: HashMap::default(), next: 1, polls: 0, still_since: now, still_looks: 0 }
+    }
 }
 
 impl Peer {

@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Tick;
-    use crate::wire::{Ask, EntityId, Manner};
+    use crate::wire::{EntityId, Manner};
 
     /// Says from which thread it was finished.
     struct Told(Sender<std::thread::ThreadId>, EntityId);
@@ -172,7 +172,7 @@ mod tests {
         fn is_own(&self) -> bool {
             true
         }
-        fn ask(&self) -> Result<Ask, CallError> {
+        fn write(&self, _: &mut Vec<u8>) -> Result<(), CallError> {
             Err(CallError::Timeout)
         }
         fn deliver_here(self: Box<Self>) {}

@@ -1,6 +1,7 @@
 //! Where an entity is, as far as is known here: what was learned, or what placement says.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -26,7 +27,7 @@ pub(crate) struct Home {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     Here,
-    To { address: String, incarnation: Incarnation },
+    To { address: Arc<str>, incarnation: Incarnation },
     Nowhere { why: &'static str, unhosted: bool },
 }
 
@@ -46,9 +47,9 @@ impl Courier {
         }
         let home = self.home.get();
         let hosted = home.and_then(|home| home.kinds.get(&*id.kind)).copied();
-        let me = self.identity.incarnation();
+        let is_active = |me| table.status(me) == Some(Status::Active);
         let chosen = match hosted {
-            Some(Placement::Local) if table.status(me) == Some(Status::Active) => Some(me),
+            Some(Placement::Local) if is_active(self.identity.incarnation()) => Some(self.identity.incarnation()),
             Some(Placement::Balanced) => table.two_choices(id).map(|(one, other)| self.less_busy(one, other)),
             _ => table.candidate(id).map(|silo| silo.incarnation),
         };
@@ -67,8 +68,7 @@ impl Courier {
                 false => Route::Here,
             });
         }
-        let member = table.member(incarnation).filter(|member| member.status.lives())?;
-        Some(Route::To { address: member.address.clone(), incarnation })
+        Some(Route::To { address: table.address(incarnation)?.clone(), incarnation })
     }
 
     pub(super) fn less_busy(&self, one: &Member, other: &Member) -> Incarnation {

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use xxhash_rust::xxh3::Xxh3Default;
@@ -14,6 +15,8 @@ pub(crate) struct Table {
     roster: Roster,
     partitions: Partition,
     places: HashMap<Incarnation, usize, RandomState>,
+    /// Of the members, in their order.
+    addresses: Vec<Arc<str>>,
     /// The owner of each partition, by its place among the members; `NOBODY` where there is none.
     owners: Vec<u32>,
     /// Who is active and hosts a kind, by their places, the oldest first.
@@ -27,6 +30,7 @@ impl Table {
     pub(crate) fn new(roster: Roster, partitions: Partition) -> Self {
         let places: HashMap<_, _, RandomState> =
             roster.members.iter().enumerate().map(|(place, member)| (member.incarnation, place)).collect();
+        let addresses = roster.members.iter().map(|member| member.address.as_str().into()).collect();
         let mut owners = Vec::with_capacity(usize::from(partitions));
         for (length, owner) in &roster.slices {
             let place = places.get(owner).and_then(|place| u32::try_from(*place).ok()).unwrap_or(NOBODY);
@@ -39,7 +43,7 @@ impl Table {
                 hosts.entry(kind.clone()).or_default().push(place);
             }
         }
-        Self { roster, partitions, places, owners, hosts }
+        Self { roster, partitions, places, addresses, owners, hosts }
     }
 
     /// Rises with every change, as long as the store lives.
@@ -60,6 +64,12 @@ impl Table {
     /// The row of a silo, dead or alive.
     pub(crate) fn member(&self, incarnation: Incarnation) -> Option<&Member> {
         self.at(*self.places.get(&incarnation)?)
+    }
+
+    /// Where a silo is reached that may still own entities.
+    pub(crate) fn address(&self, incarnation: Incarnation) -> Option<&Arc<str>> {
+        let place = *self.places.get(&incarnation)?;
+        self.at(place).filter(|member| member.status.lives()).and(self.addresses.get(place))
     }
 
     /// Where a silo is in its life. `None` says nothing unless this table was read after the silo was seen named: then

@@ -12,14 +12,16 @@ pub(crate) struct Trip {
     pub(crate) errand: Box<dyn Errand>,
     /// How often somebody said that the entity is elsewhere.
     pub(crate) hops: u8,
+    /// Which frame of its connection it is, since it was sent.
+    pub(crate) frame: u64,
     /// How often it was lost where it may have been running.
     pub(crate) lost: u8,
     /// How often it had to wait for a way.
     pub(crate) waits: u32,
     /// When it goes on, while it waits.
     pub(crate) resume: Tick,
-    /// When it first found nobody who hosts its kind.
-    pub(crate) unhosted_since: Option<Tick>,
+    /// When it first found nobody who hosts its kind; 0: never.
+    pub(crate) unhosted_since: Tick,
     /// Why it waits: what its caller hears if that lasts.
     pub(crate) why: &'static str,
     /// The way to its caller.
@@ -27,9 +29,9 @@ pub(crate) struct Trip {
 }
 
 impl Trip {
-    pub(crate) fn new(errand: Box<dyn Errand>) -> Self {
-        let home = if errand.is_own() { Relay::current() } else { None };
-        Self { errand, hops: 0, lost: 0, waits: 0, resume: 0, unhosted_since: None, why: "", home }
+    /// `home` is the way to its caller, where an answer can't wake it from within its runtime.
+    pub(crate) fn new(errand: Box<dyn Errand>, home: Option<Arc<Relay>>) -> Self {
+        Self { errand, hops: 0, frame: 0, lost: 0, waits: 0, resume: 0, unhosted_since: 0, why: "", home }
     }
 
     /// It is over, with an answer from elsewhere.

@@ -14,8 +14,8 @@ const ARRAY_16: u8 = 0xdc;
 /// know is ignored, what is missing must be an `Option` and is `None`.
 #[doc(hidden)]
 pub trait Args: Send + Sized + 'static {
-    /// The arguments as bytes.
-    fn encode(&self) -> Result<Vec<u8>, rmp_serde::encode::Error>;
+    /// Appends the arguments as bytes.
+    fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error>;
     /// The arguments from bytes.
     fn decode(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error>;
 }
@@ -54,11 +54,11 @@ impl<'de, E: de::Error> Deserializer<'de> for Missing<E> {
 
 macro_rules! arguments { ($count:literal $($argument:ident $index:tt)*) => {
     impl<$($argument: Wire),*> Args for ($($argument,)*) {
-        fn encode(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
-            let mut bytes = vec![ARRAY_16];
+        fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
+            bytes.push(ARRAY_16);
             bytes.extend_from_slice(&u16::to_be_bytes($count));
-            $( rmp_serde::encode::write_named(&mut bytes, &self.$index)?; )*
-            Ok(bytes)
+            $( rmp_serde::encode::write_named(bytes, &self.$index)?; )*
+            Ok(())
         }
 
         fn decode(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::entity::{Caller, Entity, Job, Method, Named, Origin, Port, Source, Tick, Typed};
-use crate::wire::{Ask, Asker, EntityId, Manner};
+use crate::wire::{Ask, AskHead, Asker, EntityId, Malformed, Manner};
 use crate::{CallError, Never};
 
 /// A call on its way to an entity that lives elsewhere. It stays with its sender until it is answered, so that it can be
@@ -19,8 +19,8 @@ pub(crate) trait Errand: Send {
     fn manner(&self) -> Manner;
     /// Whether its caller is in this process.
     fn is_own(&self) -> bool;
-    /// As it travels.
-    fn ask(&self) -> Result<Ask, CallError>;
+    /// Appends the body of its frame, as it travels.
+    fn write(&self, body: &mut Vec<u8>) -> Result<(), CallError>;
     /// Goes to this process's own activation.
     fn deliver_here(self: Box<Self>);
     /// An outcome came, as bytes.
@@ -89,20 +89,20 @@ impl<E: Entity> Errand for Traveller<E> {
         self.call.far_end().is_none()
     }
 
-    fn ask(&self) -> Result<Ask, CallError> {
-        let arguments = self.call.arguments().map_err(|error| CallError::Invalid {
-            reason: format!("the arguments of `{}` can't be encoded: {error}", self.call.info()),
-        })?;
+    fn write(&self, body: &mut Vec<u8>) -> Result<(), CallError> {
         let head = self.call.head();
         let parent = head.and_then(|head| head.parent.as_ref());
-        Ok(Ask {
-            to: self.to().clone(),
-            method: self.call.info().name.into(),
+        let head = AskHead {
+            to: self.to(),
+            method: self.call.info().name.as_bytes(),
             manner: self.manner(),
             call: head.map_or(0, |head| head.call),
             cause: parent.map(|parent| (parent.cause.cause, parent.cause.root)),
             chain: parent.map(|parent| parent.chain().filter(|origin| !origin.is_over()).map(asker).collect()),
-            arguments: arguments.into(),
+        };
+        head.write(body).map_err(too_long)?;
+        self.call.write_arguments(body).map_err(|error| CallError::Invalid {
+            reason: format!("the arguments of `{}` can't be encoded: {error}", self.call.info()),
         })
     }
 
@@ -120,6 +120,11 @@ impl<E: Entity> Errand for Traveller<E> {
     fn fail(self: Box<Self>, error: CallError) {
         self.call.refuse(error);
     }
+}
+
+/// The receiver would refuse what was begun.
+pub(crate) fn too_long(_: Malformed) -> CallError {
+    CallError::Invalid { reason: "the entity's key or the method's name is longer than 64 KiB".into() }
 }
 
 pub(crate) fn unhosted(kind: &str) -> CallError {

@@ -67,8 +67,13 @@ pub(crate) trait Job<E: Entity>: Send {
     /// There for what is delivered through a port; a message and a hook have none.
     fn head(&self) -> Option<&Head<E>>;
     fn head_mut(&mut self) -> &mut Option<Head<E>>;
-    /// The arguments as bytes, for what must survive.
-    fn arguments(&self) -> Result<Vec<u8>, rmp_serde::encode::Error>;
+    /// Appends the arguments as bytes, for what must survive or travel.
+    fn write_arguments(&self, bytes: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error>;
+    /// The same in bytes of their own.
+    fn arguments(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+        let mut bytes = Vec::with_capacity(64);
+        self.write_arguments(&mut bytes).map(|()| bytes)
+    }
     /// Who waits for the answer.
     fn caller(&self) -> Option<Arc<dyn Caller>>;
     /// The caller went away before the call started.
@@ -185,8 +190,8 @@ impl<E: Entity, M: Method<E>> Job<E> for Typed<E, M> {
     fn head_mut(&mut self) -> &mut Option<Head<E>> {
         &mut self.head
     }
-    fn arguments(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
-        self.arguments.as_ref().map_or(Ok(Vec::new()), Args::encode)
+    fn write_arguments(&self, bytes: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
+        self.arguments.as_ref().map_or(Ok(()), |arguments| arguments.encode(bytes))
     }
     fn caller(&self) -> Option<Arc<dyn Caller>> {
         self.reply.caller()

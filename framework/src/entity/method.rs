@@ -3,6 +3,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
+
 use crate::entity::{Args, Entity, Job, StateCell, Turn, Typed, Wire, guarded};
 
 /// One handler, as the macro describes it.
@@ -78,7 +80,7 @@ type Decode<E> = fn(&[u8]) -> Result<Box<dyn Job<E>>, rmp_serde::decode::Error>;
 /// The handlers of one kind: filled by generated code, read by the silo.
 #[doc(hidden)]
 pub struct Methods<E: Entity> {
-    by_name: HashMap<&'static str, Decode<E>>,
+    by_name: HashMap<&'static str, Decode<E>, RandomState>,
     on_activate: Option<Make<E>>,
     on_deactivate: Option<Make<E>>,
 }
@@ -91,7 +93,7 @@ impl<E: Entity> fmt::Debug for Methods<E> {
 
 impl<E: Entity> Methods<E> {
     pub(crate) fn new() -> Self {
-        Self { by_name: HashMap::new(), on_activate: None, on_deactivate: None }
+        Self { by_name: HashMap::default(), on_activate: None, on_deactivate: None }
     }
 
     /// A handler.

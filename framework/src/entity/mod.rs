@@ -35,7 +35,7 @@ pub use turn::{Superseded, Turn};
 
 pub(crate) use arguments::push_element;
 pub(crate) use effects::{Act, Effects, Schedule, Staged};
-pub(crate) use errand::{Errand, Far, FarEnd, FarPort, Traveller, chain_from, lost_reply, unhosted};
+pub(crate) use errand::{Errand, Far, FarEnd, FarPort, Traveller, chain_from, lost_reply, too_long, unhosted};
 pub(crate) use expiry::{Deadlines, Expire, NoEntry, Ticket};
 pub(crate) use gate::Gate;
 pub(crate) use guarded::{Guarded, guarded};

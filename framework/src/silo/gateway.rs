@@ -1,6 +1,6 @@
 //! What other processes send to this silo: calls for its entities, messages, and the way back of answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::clock::Tick;
 use crate::cluster::{Courier, HOPS_MAX, Table, Told};
-use crate::entity::{Caller, Errand, Far, FarEnd, Realm, Source, lost_reply, unhosted};
+use crate::entity::{Caller, Errand, Far, FarEnd, Realm, Source, lost_reply, too_long, unhosted};
 use crate::silo::shared::{Arrival, Post, Shared};
 use crate::store::Incarnation;
 use crate::wire::{Ask, EntityId, Header, Inbound, Link, Manner, Role, SendError, Violation, frames, write_id};
@@ -19,6 +19,9 @@ const UNANSWERED_MAX: usize = 20_000;
 
 /// Bytes of their arguments, likewise.
 const UNANSWERED_BYTES_MAX: usize = 64 << 20;
+
+/// Whoever routes has decided that it is here: it is taken, and does not go round in this very silo.
+const TAKE: u8 = HOPS_MAX;
 
 /// The gateway of a silo: shared by the connections that others opened.
 pub(crate) struct Gateway {
@@ -39,7 +42,7 @@ impl Gateway {
         if link.peer().role == Role::Client {
             tell(link, &roster_frame(&self.courier.table()));
         }
-        Box::new(Receiver { gateway: self.clone(), unanswered: Arc::default(), calls: HashMap::new(), swept: 1_000 })
+        Box::new(Receiver { gateway: self.clone(), exchange: Arc::new(Exchange::new(link.clone())) })
     }
 
     /// Tells every client.
@@ -71,10 +74,7 @@ fn tell(link: &Link, roster: &[u8]) {
 /// What comes on one connection.
 struct Receiver {
     gateway: Arc<Gateway>,
-    unanswered: Arc<Unanswered>,
-    calls: HashMap<u64, Weak<Asked>>,
-    /// How many calls there may be before those that were answered are swept out.
-    swept: usize,
+    exchange: Arc<Exchange>,
 }
 
 impl Inbound for Receiver {
@@ -89,9 +89,7 @@ impl Inbound for Receiver {
                 Ok(())
             }
             frames::CANCEL => {
-                if let Some(asked) = self.calls.remove(&header.correlation).and_then(|asked| asked.upgrade()) {
-                    asked.abandoned.store(true, Ordering::Release);
-                }
+                self.exchange.cancel(header.correlation);
                 Ok(())
             }
             frames::POST if is_silo => {
@@ -119,14 +117,12 @@ impl Inbound for Receiver {
     }
 
     fn may_read(&self, _: &Link) -> bool {
-        self.unanswered.has_room()
+        self.exchange.has_room()
     }
 
     fn closed(&mut self, link: &Link, _: &str) {
         self.gateway.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&link.id());
-        for asked in self.calls.values().filter_map(Weak::upgrade) {
-            asked.abandoned.store(true, Ordering::Release);
-        }
+        self.exchange.abandon();
     }
 }
 
@@ -137,58 +133,92 @@ impl Receiver {
             (ask.cause, ask.chain) = (None, None);
         }
         let deadline = shared.tick().saturating_add(Tick::from(header.budget_ms));
-        let end = Some(self.expect(link, header.correlation, &ask));
+        let end = self.exchange.expect(header.correlation, &ask);
+        let arrival = Arrival { ask, end: Some(end), deadline };
         if link.peer().role == Role::Silo {
-            return shared.ask(Arrival { ask, end: end.map(|end| end as Arc<dyn FarEnd>), deadline }, header.hops);
+            return shared.ask(arrival, header.hops);
         }
-        let arrival = Arrival { ask, end: end.map(|end| end as Arc<dyn FarEnd>), deadline };
+        if self.gateway.courier.is_here(&arrival.ask.to) {
+            return shared.ask(arrival, TAKE);
+        }
         self.gateway.courier.carry(Box::new(Passing { shared: shared.clone(), arrival }));
-    }
-
-    fn expect(&mut self, link: &Link, correlation: u64, ask: &Ask) -> Arc<Asked> {
-        let bytes = ask.arguments.len();
-        self.unanswered.calls.fetch_add(1, Ordering::AcqRel);
-        self.unanswered.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let asked = Arc::new(Asked {
-            link: link.clone(),
-            correlation,
-            bytes,
-            manner: ask.manner,
-            over: AtomicBool::new(false),
-            abandoned: AtomicBool::new(false),
-            unanswered: self.unanswered.clone(),
-        });
-        if self.calls.len() >= self.swept {
-            self.calls.retain(|_, asked| asked.strong_count() > 0);
-            self.swept = (self.calls.len() * 2).max(1_000);
-        }
-        self.calls.insert(correlation, Arc::downgrade(&asked));
-        asked
     }
 }
 
 /// The way back to another process's call.
 struct Asked {
-    link: Link,
+    exchange: Arc<Exchange>,
     correlation: u64,
     /// Of its arguments.
     bytes: usize,
     manner: Manner,
     over: AtomicBool,
-    abandoned: AtomicBool,
-    unanswered: Arc<Unanswered>,
 }
 
 /// What came on a connection and is not over: it bounds what may wait in this silo.
-#[derive(Default)]
-struct Unanswered {
+struct Exchange {
+    link: Link,
     calls: AtomicUsize,
     bytes: AtomicUsize,
+    /// The connection is over: nobody waits for any of them.
+    abandoned: AtomicBool,
+    /// Nobody waits for some of them.
+    any_cancelled: AtomicBool,
+    cancelled: Mutex<Cancelled>,
 }
 
-impl Unanswered {
+/// Calls that nobody waits for, by their correlations. Some were answered before: so the older half is forgotten when the
+/// younger is full, and a call that is run all the same is no harm.
+#[derive(Default)]
+struct Cancelled {
+    young: HashSet<u64>,
+    old: HashSet<u64>,
+}
+
+impl Exchange {
+    fn new(link: Link) -> Self {
+        Self {
+            link,
+            calls: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            abandoned: AtomicBool::new(false),
+            any_cancelled: AtomicBool::new(false),
+            cancelled: Mutex::default(),
+        }
+    }
+
+    fn expect(self: &Arc<Self>, correlation: u64, ask: &Ask) -> Arc<dyn FarEnd> {
+        let bytes = ask.arguments.len();
+        self.calls.fetch_add(1, Ordering::AcqRel);
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        Arc::new(Asked { exchange: self.clone(), correlation, bytes, manner: ask.manner, over: AtomicBool::new(false) })
+    }
+
     fn has_room(&self) -> bool {
         self.calls.load(Ordering::Acquire) < UNANSWERED_MAX && self.bytes.load(Ordering::Acquire) < UNANSWERED_BYTES_MAX
+    }
+
+    fn cancel(&self, correlation: u64) {
+        let mut cancelled = self.cancelled.lock().unwrap_or_else(PoisonError::into_inner);
+        if cancelled.young.len() >= UNANSWERED_MAX {
+            cancelled.old = std::mem::take(&mut cancelled.young);
+        }
+        cancelled.young.insert(correlation);
+        self.any_cancelled.store(true, Ordering::Release);
+    }
+
+    fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    fn is_abandoned(&self, correlation: u64) -> bool {
+        if self.abandoned.load(Ordering::Acquire) {
+            return true;
+        }
+        self.any_cancelled.load(Ordering::Acquire) && {
+            let cancelled = self.cancelled.lock().unwrap_or_else(PoisonError::into_inner);
+            cancelled.young.contains(&correlation) || cancelled.old.contains(&correlation)
+        }
     }
 }
 
@@ -198,11 +228,12 @@ impl Asked {
         if self.over.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let had_room = self.unanswered.has_room();
-        self.unanswered.calls.fetch_sub(1, Ordering::AcqRel);
-        self.unanswered.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        if !had_room && self.unanswered.has_room() {
-            self.link.resume_reading();
+        let exchange = &self.exchange;
+        let had_room = exchange.has_room();
+        exchange.calls.fetch_sub(1, Ordering::AcqRel);
+        exchange.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        if !had_room && exchange.has_room() {
+            exchange.link.resume_reading();
         }
         true
     }
@@ -212,7 +243,7 @@ impl Asked {
             return Ok(()); // nobody hears of it
         }
         let header = Header { kind, flags: 0, hops: 0, correlation: self.correlation, budget_ms: 0 };
-        self.link.send(header, |buffer| buffer.extend_from_slice(body))
+        self.exchange.link.send(header, |buffer| buffer.extend_from_slice(body)).map(drop)
     }
 
     fn send_failure(&self, error: &CallError) {
@@ -235,7 +266,7 @@ impl Caller for Asked {
         self.answer(Err(error));
     }
     fn waits(&self) -> bool {
-        !self.over.load(Ordering::Acquire) && !self.abandoned.load(Ordering::Acquire)
+        !self.over.load(Ordering::Acquire) && !self.exchange.is_abandoned(self.correlation)
     }
 }
 
@@ -256,15 +287,15 @@ impl FarEnd for Asked {
     }
 
     fn is_abandoned(&self) -> bool {
-        self.abandoned.load(Ordering::Acquire)
+        self.exchange.is_abandoned(self.correlation)
     }
 
     fn hint(&self, to: &EntityId, owner: Incarnation) {
-        if self.link.peer().role != Role::Client {
+        if self.exchange.link.peer().role != Role::Client {
             return;
         }
         let header = Header { kind: frames::HINT, ..Header::default() };
-        let _ = self.link.send(header, |body| {
+        let _ = self.exchange.link.send(header, |body| {
             if write_id(to, body).is_ok() {
                 body.extend_from_slice(owner.as_bytes());
             }
@@ -272,7 +303,7 @@ impl FarEnd for Asked {
     }
 
     fn turn_away(&self, owner: Option<Incarnation>) -> bool {
-        if self.link.peer().role != Role::Silo {
+        if self.exchange.link.peer().role != Role::Silo {
             return false;
         }
         if self.end() {
@@ -333,12 +364,11 @@ impl Errand for Passing {
     fn is_own(&self) -> bool {
         false
     }
-    fn ask(&self) -> Result<Ask, CallError> {
-        Ok(self.arrival.ask.clone())
+    fn write(&self, body: &mut Vec<u8>) -> Result<(), CallError> {
+        self.arrival.ask.write(body).map_err(too_long)
     }
     fn deliver_here(self: Box<Self>) {
-        // Whoever routes has decided that it is here: it is taken, and does not go round in this very silo.
-        self.shared.ask(self.arrival, HOPS_MAX);
+        self.shared.ask(self.arrival, TAKE);
     }
     fn outcome(self: Box<Self>, outcome: &[u8]) {
         let Some(end) = self.arrival.end else { return };

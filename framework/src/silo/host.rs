@@ -215,7 +215,7 @@ impl<E: Entity> Host<E> {
     }
 
     /// A call of another process has arrived.
-    fn arrive(self: &Rc<Self>, to: Arc<RefInner<E>>, arrival: Arrival, may_take: bool) {
+    pub(crate) fn arrive(self: &Rc<Self>, to: Arc<RefInner<E>>, arrival: Arrival, may_take: bool) {
         if !may_take && self.catalog.borrow().find(&to).is_none() {
             let owner = self.shared.courier().and_then(|courier| courier.owner(to.id()));
             return arrival.go_on(&self.shared, owner);

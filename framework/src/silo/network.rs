@@ -1,6 +1,6 @@
 //! A silo among others: its listener and connections, on a thread of their own; its place in the cluster.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -9,14 +9,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Tick;
 use crate::cluster::{
-    ClusterError, Courier, Event, Handle, Home, Lease, Loss, Membership, Probe, Probed, Settings, Table, boot_ms,
+    ClusterError, Courier, Event, Handle, Home, Lease, Lodging, Loss, Membership, Probe, Probed, Settings, Table,
+    boot_ms,
 };
 use crate::entity::{Placement, Realm};
 use crate::silo::gateway::Gateway;
 use crate::silo::shared::Shared;
 use crate::store::{Incarnation, MemoryMembers, Pending, Status, Store};
 use crate::wire::{
-    ConnectError, Header, Identity, Inbound, Link, Listener, Role, Security, Violation, WireLimits, WireStats,
+    ConnectError, Header, Identity, Inbound, Link, Listener, Role, Running, Security, Violation, WireLimits, WireStats,
 };
 use crate::{Error, Result};
 
@@ -198,7 +199,7 @@ impl Plan {
         let random = Arc::downgrade(shared);
         let courier = Courier::new(
             shared.clock.clone(),
-            runtime.clone(),
+            Lodging::own(runtime.clone()),
             identity.clone(),
             WireLimits::default(),
             Vec::new(),
@@ -216,13 +217,8 @@ impl Plan {
         shared.join(courier.clone(), handle.clone());
         let gateway = Gateway::new(shared, courier.clone());
         let receiving = gateway.clone();
-        let connections = runtime.clone();
         let stats = identity.stats.clone();
-        runtime.spawn(listener.serve(
-            identity,
-            move |link: &Link| receiving.receive(link),
-            move |running| drop(connections.spawn(running)),
-        ));
+        runtime.spawn(listener.serve(identity, move |link: &Link| receiving.receive(link), by_turns(shared)));
         runtime.spawn(Courier::run(Arc::downgrade(&courier)));
         runtime.spawn(follow_lives(shared.store.clone(), handle.clone()));
         runtime.spawn(follow_tables(handle.clone(), courier.clone(), gateway.clone()));
@@ -244,6 +240,18 @@ impl Plan {
             Ok(Err(error)) => Err(Error::Config(error.to_string())),
             Err(_) => Err(Error::Config("the silo's network thread ended; the log has more".into())),
         }
+    }
+}
+
+/// Where connections run: on the arbiters, one after the other, so that a call to an entity on the same one is run where it was
+/// read, and no thread has to be woken for it.
+fn by_turns(shared: &Shared) -> impl Fn(Running) + Clone + Send + Sync + 'static {
+    let arbiters: Arc<[_]> = shared.arbiters.iter().filter_map(|desk| desk.arbiter.get().cloned()).collect();
+    let taken = Arc::new(AtomicUsize::new(0));
+    move |running| {
+        let next = taken.fetch_add(1, Ordering::Relaxed) % arbiters.len().max(1);
+        // Dropped with its connection where the silo is about to end.
+        let _ = arbiters.get(next).map(|arbiter| arbiter.spawn(running));
     }
 }
 

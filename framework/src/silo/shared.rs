@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
+use actix_rt::ArbiterHandle;
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Tick};
@@ -64,6 +66,8 @@ pub(crate) struct Desk {
     pub(crate) live: AtomicUsize,
     /// Sweeps so far.
     pub(crate) sweeps: AtomicU64,
+    /// Where its tasks are spawned.
+    pub(crate) arbiter: OnceLock<ArbiterHandle>,
 }
 
 impl Desk {
@@ -74,6 +78,7 @@ impl Desk {
             notices: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
             sweeps: AtomicU64::new(0),
+            arbiter: OnceLock::new(),
         }
     }
 }
@@ -82,8 +87,8 @@ impl Desk {
 #[derive(Default)]
 pub(crate) struct Kinds {
     /// The `PortOf` each kind.
-    pub(crate) by_type: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
-    pub(crate) by_name: HashMap<&'static str, Arc<dyn Letterbox>>,
+    pub(crate) by_type: HashMap<TypeId, Box<dyn Any + Send + Sync>, RandomState>,
+    pub(crate) by_name: HashMap<&'static str, Arc<dyn Letterbox>, RandomState>,
 }
 
 /// The way to entities whose type the sender does not know.

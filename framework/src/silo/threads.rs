@@ -25,6 +25,7 @@ pub(crate) fn host(
         let (mut arbiters, mut ready) = (Vec::new(), Vec::new());
         for index in 0..shared.arbiters.len() {
             let arbiter = Arbiter::new();
+            let _ = shared.arbiters[index].arbiter.set(arbiter.handle());
             let (kinds, shared) = (kinds.to_vec(), shared.clone());
             let (up, is_up) = oneshot::channel();
             arbiter.spawn(async move {

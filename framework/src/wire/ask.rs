@@ -1,4 +1,9 @@
+use std::cell::RefCell;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
 use bytes::{Buf, BufMut, Bytes};
+use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -64,11 +69,21 @@ const KEYED: u8 = 3;
 #[error("a malformed body")]
 pub(crate) struct Malformed;
 
-impl Ask {
-    /// Appends the body of its frame.
-    pub(crate) fn write(&self, body: &mut Vec<u8>) -> Result<(), Malformed> {
-        write_id(&self.to, body)?;
-        write_short(&self.method, body)?;
+/// What comes before a call's arguments, to be written.
+pub(crate) struct AskHead<'a> {
+    pub(crate) to: &'a EntityId,
+    pub(crate) method: &'a [u8],
+    pub(crate) manner: Manner,
+    pub(crate) call: u64,
+    pub(crate) cause: Option<(Uuid, Uuid)>,
+    pub(crate) chain: Option<Vec<Asker>>,
+}
+
+impl AskHead<'_> {
+    /// Appends it to the body of its frame; the arguments follow.
+    pub(crate) fn write(self, body: &mut Vec<u8>) -> Result<(), Malformed> {
+        write_id(self.to, body)?;
+        write_short(self.method, body)?;
         match self.manner {
             Manner::Read => body.put_u8(READ),
             Manner::Exclusive => body.put_u8(EXCLUSIVE),
@@ -81,14 +96,24 @@ impl Ask {
         }
         body.put_u64(self.call);
         if self.cause.is_some() || self.chain.is_some() {
-            let extra = Extra { cause: self.cause, chain: self.chain.clone() };
+            let extra = Extra { cause: self.cause, chain: self.chain };
             let extra = rmp_serde::to_vec_named(&extra).map_err(|_| Malformed)?;
             body.put_u32(u32::try_from(extra.len()).map_err(|_| Malformed)?);
             body.put_slice(&extra);
         } else {
             body.put_u32(0);
         }
-        body.put_slice(&self.arguments);
+        Ok(())
+    }
+}
+
+impl Ask {
+    /// Appends the body of its frame.
+    pub(crate) fn write(&self, body: &mut Vec<u8>) -> Result<(), Malformed> {
+        let Self { to, method, manner, call, cause, chain, arguments } = self;
+        let head = AskHead { to, method, manner: *manner, call: *call, cause: *cause, chain: chain.clone() };
+        head.write(body)?;
+        body.put_slice(arguments);
         Ok(())
     }
 
@@ -124,9 +149,27 @@ pub(crate) fn write_id(id: &EntityId, body: &mut Vec<u8>) -> Result<(), Malforme
 
 pub(crate) fn read_id(body: &mut Bytes) -> Result<EntityId, Malformed> {
     let kind = read_short(body)?;
-    let kind = std::str::from_utf8(&kind).map_err(|_| Malformed)?;
+    let kind = shared_kind(std::str::from_utf8(&kind).map_err(|_| Malformed)?);
     // The key is kept for long: it must not hold on to the buffer that it came in.
     Ok(EntityId::new(kind, Bytes::copy_from_slice(&read_short(body)?)))
+}
+
+/// Kinds are few, and each call names one: whoever reads keeps those that came lately.
+fn shared_kind(kind: &str) -> Arc<str> {
+    const KEPT: usize = 64;
+    const KEPT_BYTES_MAX: usize = 64;
+    thread_local! {
+        static KINDS: RefCell<[Option<Arc<str>>; KEPT]> = const { RefCell::new([const { None }; KEPT]) };
+    }
+    if kind.len() > KEPT_BYTES_MAX {
+        return kind.into();
+    }
+    let place = FixedState::default().hash_one(kind) as usize % KEPT;
+    KINDS.with_borrow_mut(|kinds| match kinds.get_mut(place) {
+        Some(Some(known)) if **known == *kind => known.clone(),
+        Some(other) => other.insert(kind.into()).clone(),
+        None => kind.into(),
+    })
 }
 
 pub(crate) fn read_uuid(body: &mut Bytes) -> Result<Uuid, Malformed> {

@@ -19,6 +19,9 @@ const GOODBYE_BYTES_MAX: usize = 256;
 /// So many rounds, and the connection lets others of its thread run, however much there is to read.
 const ROUNDS_MAX: u32 = 16;
 
+/// So many frames are handed on, and what they are answered with leaves before the next.
+const FRAMES_MAX: u64 = 32;
+
 /// The task of one connection: it alone reads and writes the stream.
 ///
 /// Each round reads what is there, hands its frames on, and writes all that became ready meanwhile with one write. So what
@@ -31,6 +34,8 @@ pub(crate) struct Connection<S> {
     decoder: Decoder,
     writing: Vec<u8>,
     written: usize,
+    /// There may be more complete frames.
+    more: bool,
     /// Bytes went into the stream that it may keep back until it is flushed.
     unflushed: bool,
     limits: WireLimits,
@@ -81,6 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             writing: Vec::new(),
             written: 0,
             unflushed: false,
+            more: false,
             tick: Box::pin(sleep(limits.ping_every)),
             limits: limits.clone(),
             stats,
@@ -111,6 +117,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             if let Err(end) = self.poll_round(cx, &mut progress) {
                 return Poll::Ready(end);
             }
+            if self.more {
+                break;
+            }
             if !progress && self.link.park(cx.waker(), self.writing.len() == self.written) {
                 return Poll::Pending;
             }
@@ -124,7 +133,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             return Err(End::Closed(reason));
         }
         *progress |= self.hand_on()?;
-        if self.may_read()
+        if !self.more
+            && self.may_read()
             && let Poll::Ready(read) = self.poll_read(cx)
         {
             self.heard(read)?;
@@ -169,7 +179,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     fn hand_on(&mut self) -> Result<bool, End> {
         let mut frames = 0;
         let mut end = Ok(());
+        self.more = false;
         while end.is_ok() && !self.link.is_closed() && self.may_read() {
+            if frames == FRAMES_MAX {
+                self.more = true;
+                break;
+            }
             match self.decoder.next() {
                 Ok(None) => break,
                 Ok(Some((header, body))) => {

@@ -24,6 +24,7 @@ struct Shared {
     frame_bytes_max: usize,
     queued_bytes_max: usize,
     closed: AtomicBool,
+    polls: AtomicU64,
     outgoing: Mutex<Outgoing>,
 }
 
@@ -33,6 +34,8 @@ struct Outgoing {
     /// Whole frames that nobody has begun to write.
     ready: Vec<u8>,
     frames: u64,
+    /// How many the connection has taken.
+    taken: u64,
     /// How much the connection has taken and not written yet.
     writing_bytes: usize,
     waker: Option<Waker>,
@@ -85,16 +88,17 @@ impl Link {
             queued_bytes_max: limits.queued_bytes_max,
             peer,
             closed: AtomicBool::new(false),
+            polls: AtomicU64::new(0),
             outgoing: Mutex::default(),
         }))
     }
 
-    /// Queues a frame. `write_body` appends the body to the shared buffer, under its lock: it must not send.
+    /// Queues a frame; says which it is, counted from one. `write_body` appends the body to the shared buffer, under its lock: it must not send.
     ///
     /// # Errors
     ///
     /// Nothing was queued. After `Ok` the frame leaves unless the connection ends first: only an answer says that it arrived.
-    pub(crate) fn send(&self, header: Header, write_body: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+    pub(crate) fn send(&self, header: Header, write_body: impl FnOnce(&mut Vec<u8>)) -> Result<u64, SendError> {
         let mut outgoing = self.outgoing();
         if self.is_closed() {
             return Err(SendError::Closed);
@@ -105,12 +109,13 @@ impl Link {
         frame::append(&mut outgoing.ready, header, self.0.frame_bytes_max, write_body)
             .map_err(|Oversized { size, limit }| SendError::TooLarge { size, limit })?;
         outgoing.frames += 1;
+        let number = outgoing.taken + outgoing.frames;
         let waker = if std::mem::take(&mut outgoing.wants_output) { outgoing.waker.take() } else { None };
         drop(outgoing);
         if let Some(waker) = waker {
             waker.wake();
         }
-        Ok(())
+        Ok(number)
     }
 
     /// Who is at the other end.
@@ -168,8 +173,14 @@ impl Link {
         if self.is_closed() { self.outgoing().closing.clone() } else { None }
     }
 
+    /// How often the connection's task was polled: it does so at least as often as it pings.
+    pub(crate) fn polls(&self) -> u64 {
+        self.0.polls.load(Ordering::Relaxed)
+    }
+
     /// The connection is awake: senders need not wake it until it sleeps again.
     pub(super) fn unpark(&self) {
+        self.0.polls.fetch_add(1, Ordering::Relaxed);
         self.outgoing().wants_output = false;
     }
 
@@ -182,7 +193,18 @@ impl Link {
         let mut outgoing = self.outgoing();
         std::mem::swap(&mut outgoing.ready, writing);
         outgoing.writing_bytes = writing.len();
-        std::mem::take(&mut outgoing.frames)
+        let frames = std::mem::take(&mut outgoing.frames);
+        outgoing.taken += frames;
+        frames
+    }
+
+    /// Ends a connection that nobody polls; says the last frame that may have left. Those after it have not, and never will.
+    pub(crate) fn give_up(&self, reason: &str) -> u64 {
+        self.close(reason);
+        let mut outgoing = self.outgoing();
+        outgoing.ready = Vec::new();
+        outgoing.frames = 0;
+        outgoing.taken
     }
 
     /// Goes to sleep, unless something happened since the connection last looked.
@@ -208,6 +230,8 @@ impl Link {
         self.0.closed.store(true, Ordering::Release);
         outgoing.waker = None;
         outgoing.writing_bytes = 0;
+        // They leave with the goodbye.
+        outgoing.taken += std::mem::take(&mut outgoing.frames);
         std::mem::take(&mut outgoing.ready)
     }
 

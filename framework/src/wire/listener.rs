@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::time::{Instant, sleep};
 
@@ -13,7 +12,7 @@ use super::limits::WireLimits;
 use super::link::{Inbound, Link};
 use super::peer::Identity;
 use super::stats::Cause;
-use super::transport::{self, Running};
+use super::transport::{self, Either, Running};
 
 /// How long the listener waits after the system would not give it a connection, at first …
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
@@ -56,11 +55,12 @@ impl Listener {
         self.address
     }
 
-    /// Accepts for ever. Each connection, its handshake included, is one future for `spawn`, which may run it in another
-    /// thread's runtime. Dropping this stops listening, and leaves the connections alone.
-    pub(crate) async fn serve<I>(self, me: Identity, inbound: I, spawn: impl Fn(Running))
+    /// Accepts for ever. Hands are shaken, and TLS is spoken, in the runtime that polls this; a plain connection is then
+    /// handed to `settle`, which may run it in another one. Dropping this stops listening, and leaves the connections alone.
+    pub(crate) async fn serve<I, H>(self, me: Identity, inbound: I, settle: H)
     where
         I: Fn(&Link) -> Box<dyn Inbound> + Clone + Send + Sync + 'static,
+        H: Fn(Running) + Clone + Send + Sync + 'static,
     {
         let visitors = Arc::new(Visitors::default());
         let mut back_off = BACK_OFF_MIN;
@@ -83,29 +83,46 @@ impl Listener {
                     continue;
                 }
             };
-            let (me, limits, inbound) = (me.clone(), self.limits.clone(), inbound.clone());
-            spawn(async move { receive(socket, from, me, limits, inbound, visit).await }.boxed());
+            let (me, limits, inbound, settle) = (me.clone(), self.limits.clone(), inbound.clone(), settle.clone());
+            tokio::spawn(receive(socket, from, me, limits, inbound, settle, visit));
         }
     }
 }
 
-async fn receive<I>(socket: TcpStream, from: SocketAddr, me: Identity, limits: WireLimits, inbound: I, mut visit: Visit)
-where
-    I: Fn(&Link) -> Box<dyn Inbound>,
+async fn receive<I, H>(
+    socket: TcpStream,
+    from: SocketAddr,
+    me: Identity,
+    limits: WireLimits,
+    inbound: I,
+    settle: H,
+    mut visit: Visit,
+) where
+    I: Fn(&Link) -> Box<dyn Inbound> + Send + 'static,
+    H: Fn(Running),
 {
-    // This may be another runtime than the listener's: the socket is to wake this one.
-    let socket = match socket.into_std().and_then(TcpStream::from_std) {
-        Ok(socket) => socket,
-        Err(error) => return me.stats.refuse(Cause::System, &from, &error),
-    };
     transport::tune(&socket, &limits);
     if visit.is_penalised(&limits) {
         sleep(limits.penalty).await;
     }
-    match transport::accept(socket, &me, &limits, inbound).await {
-        Ok((_, running)) => {
+    match transport::welcome(socket, &me, &limits).await {
+        Ok((peer, Either::Tls(stream))) => {
             visit.is_known();
+            let (_, running) = transport::start(stream, peer, &me, &limits, inbound);
             running.await;
+        }
+        Ok((peer, Either::Plain(socket))) => {
+            visit.is_known();
+            settle(Box::pin(async move {
+                // The socket is to wake the runtime that it lives in.
+                let socket = match socket.into_std().and_then(TcpStream::from_std) {
+                    Ok(socket) => socket,
+                    Err(error) => return me.stats.refuse(Cause::System, &from, &error),
+                };
+                let (_, running) = transport::start(socket, peer, &me, &limits, inbound);
+                running.await;
+                drop(visit);
+            }));
         }
         Err(error) => {
             let cause = error.cause();

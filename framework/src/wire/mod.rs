@@ -34,7 +34,7 @@ pub use envelope::{Continuation, Envelope};
 pub use identity::{EntityId, PARTITIONS_DEFAULT, Partition};
 pub use tls::{Tls, TlsError};
 pub(crate) use {
-    ask::{Ask, Asker, Malformed, Manner, read_id, read_uuid, write_id},
+    ask::{Ask, AskHead, Asker, Malformed, Manner, read_id, read_uuid, write_id},
     auth::Security,
     frame::Header,
     limits::WireLimits,
@@ -42,7 +42,7 @@ pub(crate) use {
     listener::Listener,
     peer::{Identity, PROTOCOLS, Role},
     stats::WireStats,
-    transport::{ConnectError, connect},
+    transport::{ConnectError, Running, connect},
 };
 
 #[cfg(test)]

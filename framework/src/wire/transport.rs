@@ -9,6 +9,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 use uuid::Uuid;
 
 use super::connection::Connection;
@@ -139,12 +140,26 @@ pub(crate) async fn connect_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'sta
 }
 
 /// Accepts a connection over a stream that came in. The connection works while the returned future is polled.
+#[cfg(any(test, feature = "testing"))]
 pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    mut stream: S,
+    stream: S,
     me: &Identity,
     limits: &WireLimits,
     inbound: impl FnOnce(&Link) -> Box<dyn Inbound>,
 ) -> Result<(Link, Running), AcceptError> {
+    let (peer, stream) = welcome(stream, me, limits).await?;
+    Ok(match stream {
+        Either::Plain(stream) => start(stream, peer, me, limits, inbound),
+        Either::Tls(stream) => start(stream, peer, me, limits, inbound),
+    })
+}
+
+/// Shakes hands over a stream that came in. The connection does not work yet.
+pub(super) async fn welcome<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    mut stream: S,
+    me: &Identity,
+    limits: &WireLimits,
+) -> Result<(Peer, Either<S, Box<TlsStream<S>>>), AcceptError> {
     let handshake = async {
         let Some(tls) = &me.security.tls else {
             let peer = handshake::answer(&mut stream, me, limits, None).await?;
@@ -158,14 +173,11 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let peer = handshake::answer(&mut stream, me, limits, Some(&certificate)).await?;
         Ok((peer, Either::Tls(Box::new(stream))))
     };
-    let (peer, stream) = within(limits.handshake_timeout, handshake)
+    let welcomed = within(limits.handshake_timeout, handshake)
         .await
         .unwrap_or(Err(AcceptError::Slow(limits.handshake_timeout)))?;
     me.stats.accepted.fetch_add(1, Ordering::Relaxed);
-    Ok(match stream {
-        Either::Plain(stream) => start(stream, peer, me, limits, inbound),
-        Either::Tls(stream) => start(stream, peer, me, limits, inbound),
-    })
+    Ok(welcomed)
 }
 
 /// Whether this socket is connected to itself. When nobody listens at a port of this host, the system may choose that very port
@@ -187,7 +199,7 @@ pub(crate) fn tune(socket: &TcpStream, limits: &WireLimits) {
     }
 }
 
-enum Either<A, B> {
+pub(super) enum Either<A, B> {
     Plain(A),
     Tls(B),
 }
@@ -222,7 +234,8 @@ fn failed(address: String, error: HandshakeError) -> ConnectError {
     }
 }
 
-fn start<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+/// A connection whose handshake is over. It works while the returned future is polled.
+pub(super) fn start<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     peer: Peer,
     me: &Identity,

@@ -161,9 +161,7 @@ pub(super) async fn listen(me: &Identity, limits: &WireLimits) -> (String, Unbou
         let _ = ends.send(End { link: link.clone(), events, reads, task: tokio::spawn(async {}) });
         Box::new(inbound)
     };
-    tokio::spawn(listener.serve(me.clone(), inbound, |running| {
-        tokio::spawn(running);
-    }));
+    tokio::spawn(listener.serve(me.clone(), inbound, |running| drop(tokio::spawn(running))));
     (address, accepted)
 }
 

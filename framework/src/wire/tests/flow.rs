@@ -204,7 +204,7 @@ async fn an_owner_that_does_not_read_holds_up_the_sender_and_loses_nothing() {
     while full < 1000 {
         assert!(Instant::now() < until, "never full after {sent} frames");
         match near.link.send(message(sent), |body| body.extend_from_slice(&[0; 100])) {
-            Ok(()) => (sent, full) = (sent + 1, 0),
+            Ok(_) => (sent, full) = (sent + 1, 0),
             Err(SendError::Full) => full += 1,
             Err(error) => panic!("{error}"),
         }

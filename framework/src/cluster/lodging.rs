@@ -1,0 +1,55 @@
+//! Where a process's connections run: in the runtime of its callers while that runs, and else in its own.
+//!
+//! A connection in its callers' runtime wakes no other thread to send a call, and none to hand back the answer. But that
+//! runtime is not ours: it may stand still between two `block_on`, or end while others call on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::runtime::Handle;
+
+/// A connection that was not polled for so long lives in a runtime that does not run; in ms. It must be less than what makes
+/// the peer give up, which hears nothing: three pings, a second each.
+pub(super) const STILL_MS: u64 = 2_000;
+
+/// So often it must have been looked at meanwhile: a process that stood still as a whole proves nothing.
+pub(super) const STILL_LOOKS: u32 = 10;
+
+pub(crate) struct Lodging {
+    own: Handle,
+    callers: Option<Handle>,
+    /// The callers' runtime was left for good.
+    left: AtomicBool,
+}
+
+impl Lodging {
+    /// In this process's own runtime.
+    pub(crate) fn own(own: Handle) -> Self {
+        Self { own, callers: None, left: AtomicBool::new(false) }
+    }
+
+    /// In the runtime of its callers, for as long as that runs.
+    pub(crate) fn with(own: Handle, callers: Option<Handle>) -> Self {
+        Self { callers, ..Self::own(own) }
+    }
+
+    /// Where the next connection is to run.
+    pub(super) fn runtime(&self) -> &Handle {
+        self.guest().unwrap_or(&self.own)
+    }
+
+    /// The runtime of the callers, if connections run there.
+    fn guest(&self) -> Option<&Handle> {
+        self.callers.as_ref().filter(|_| !self.left.load(Ordering::Acquire))
+    }
+
+    /// Whether whoever asks is polled in the runtime of the connections, so that an answer wakes it from within.
+    pub(super) fn is_shared(&self) -> bool {
+        let Some(guest) = self.guest() else { return false };
+        tokio::task::try_id().is_some() && Handle::try_current().is_ok_and(|current| current.id() == guest.id())
+    }
+
+    /// The callers' runtime does not run, or is gone. `false`: it was left before.
+    pub(super) fn leave(&self) -> bool {
+        self.callers.is_some() && !self.left.swap(true, Ordering::AcqRel)
+    }
+}
