@@ -70,6 +70,10 @@ impl Account {
             self.balance += amount;
         }
     }
+    /// Until the test lets it go on.
+    async fn stand(&mut self) {
+        GATE.notified().await;
+    }
     async fn received(&self) -> Vec<u64> {
         self.received.clone()
     }
@@ -81,6 +85,8 @@ impl Account {
         sum
     }
 }
+
+static GATE: tokio::sync::Notify = tokio::sync::Notify::const_new();
 
 /// What the silos of a test share.
 enum Ground {
@@ -331,6 +337,32 @@ async fn lone_silo() -> Silo {
     within("a silo starts", silo.start()).await.unwrap()
 }
 
+fn counted(silo: &Silo, what: &str) -> u64 {
+    let name = format!("grange_wire_{what}_total");
+    silo.wire_counters().iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count)
+}
+
+#[tokio::test]
+async fn a_call_that_its_client_dropped_before_it_started_is_not_run() {
+    let silo = lone_silo().await;
+    let client = client(&[&silo]).await;
+    let account = client.entity::<Account>("a");
+    let standing = tokio::spawn(account.stand().into_future());
+    eventually("a turn", async || silo.activations(), |count| *count == 1).await;
+    for _ in 0..3 {
+        let before = counted(&silo, "frames_in");
+        let mut dropped = Box::pin(account.deposit(1).into_future());
+        assert!(futures_util::FutureExt::now_or_never(&mut dropped).is_none());
+        eventually("the call", async || counted(&silo, "frames_in"), |count| *count > before).await;
+        drop(dropped);
+        eventually("word that it is over", async || counted(&silo, "frames_in"), |count| *count > before + 1).await;
+    }
+    GATE.notify_one();
+    within("the turn before them", standing).await.unwrap().unwrap();
+    assert_eq!(account.balance().await, Ok(0));
+    within("a shutdown", silo.shutdown()).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_outlives_the_runtime_in_which_it_connected() {
     let silo = lone_silo().await;
@@ -363,11 +395,7 @@ async fn a_pause_between_two_blocking_calls_puts_none_in_doubt() {
     let client = elsewhere.run(client(&[&silo]));
     let account = client.entity::<Account>("a");
     assert_eq!(elsewhere.run(account.deposit(1)), Ok(1));
-    let connections = || {
-        let counters = silo.wire_counters();
-        counters.iter().find(|(name, _)| name == "grange_wire_accepted_total").map_or(0, |(_, count)| *count)
-    };
-    eventually("another connection", async || connections(), |count| *count == 2).await;
+    eventually("another connection", async || counted(&silo, "accepted"), |count| *count == 2).await;
     assert_eq!(elsewhere.run(account.deposit(1)), Ok(2));
     tokio::task::spawn_blocking(move || drop(elsewhere)).await.unwrap();
     within("a shutdown", silo.shutdown()).await.unwrap();
