@@ -332,6 +332,24 @@ impl Elsewhere {
     }
 }
 
+/// Without any runtime.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut work = std::pin::pin!(work);
+    loop {
+        match work.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            std::task::Poll::Ready(done) => return done,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
 async fn lone_silo() -> Silo {
     let silo = Silo::builder().entity::<Account>().in_memory().cluster("test").workers(1).listen("127.0.0.1:0");
     within("a silo starts", silo.start()).await.unwrap()
@@ -398,5 +416,19 @@ async fn a_pause_between_two_blocking_calls_puts_none_in_doubt() {
     eventually("another connection", async || counted(&silo, "accepted"), |count| *count == 2).await;
     assert_eq!(elsewhere.run(account.deposit(1)), Ok(2));
     tokio::task::spawn_blocking(move || drop(elsewhere)).await.unwrap();
+    within("a shutdown", silo.shutdown()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_connects_from_within_a_runtime_that_nobody_polls() {
+    let silo = lone_silo().await;
+    let addresses = [silo.address().unwrap().to_owned()];
+    let connecting = tokio::task::spawn_blocking(|| {
+        let elsewhere = Elsewhere::new();
+        let _entered = elsewhere.0.enter();
+        block_on(async { Client::connect(addresses).cluster("test").await })
+    });
+    let client = within("a client connects", connecting).await.unwrap().unwrap();
+    assert_eq!(within("a call", client.entity::<Account>("a").deposit(1)).await, Ok(1));
     within("a shutdown", silo.shutdown()).await.unwrap();
 }

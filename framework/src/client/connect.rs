@@ -46,6 +46,9 @@ impl Client {
     /// A client of a cluster of silos, which it reaches at these addresses, `host:port`: any of them is enough, and it
     /// learns of the others. It needs no access to the store.
     ///
+    /// Its connections live in the tokio runtime in which it is awaited. When that stands still for 2 s, has ended, or has no
+    /// I/O, and where there is none, they live in a thread of the client's own: it goes on working from any other.
+    ///
     /// ```no_run
     /// # async fn example() -> grange::Result<()> {
     /// let client = grange::Client::connect(["127.0.0.1:7100", "127.0.0.1:7101"]).cluster("bank").await?;

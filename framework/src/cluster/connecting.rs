@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::CallError;
 use crate::cluster::courier::{Courier, ROUND, lock};
+use crate::cluster::dialling::Dialling;
 use crate::cluster::peer::{Peer, Posted, State, Up};
 use crate::cluster::{HOPS_MAX, Table, Told};
 use crate::store::Roster;
@@ -45,14 +46,19 @@ impl Courier {
 
     pub(super) fn connect(&self, peer: Arc<Peer>) {
         let Some(courier) = self.me.upgrade() else { return };
-        let dialling = Dialling { courier: self.me.clone(), peer: peer.clone(), ended: false };
+        let dialling = Dialling::new(self, &peer);
         self.lodging.runtime().spawn(async move {
+            if !dialling.begin() {
+                return;
+            }
             let inbound = {
                 let (courier, peer) = (courier.me.clone(), peer.clone());
                 move |_: &Link| Box::new(Correspondent { courier, peer }) as Box<dyn Inbound>
             };
             let connected = crate::wire::connect(&peer.address, &courier.identity, &courier.limits, inbound).await;
-            dialling.end();
+            if !dialling.end() {
+                return; // it took so long that another one was begun
+            }
             match connected {
                 Ok((link, driver)) => {
                     courier.connected(&peer, &link);
@@ -226,31 +232,6 @@ impl Courier {
             }
         }
         Ok(())
-    }
-}
-
-/// A connection that is being made. Where its task is dropped, or panics, the callers' runtime is none that a connection can
-/// live in: it is made in this process's own.
-struct Dialling {
-    courier: Weak<Courier>,
-    peer: Arc<Peer>,
-    ended: bool,
-}
-
-impl Dialling {
-    fn end(mut self) {
-        self.ended = true;
-    }
-}
-
-impl Drop for Dialling {
-    fn drop(&mut self) {
-        if !self.ended
-            && let Some(courier) = self.courier.upgrade()
-            && courier.lodging.leave()
-        {
-            courier.connect(self.peer.clone());
-        }
     }
 }
 

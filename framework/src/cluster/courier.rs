@@ -385,9 +385,7 @@ impl Courier {
                 }
                 State::Down { .. } | State::Connecting { .. } => continue,
             };
-            if self.lodging.leave() {
-                tracing::debug!(target: "grange", "the callers' runtime stands still: connections leave it");
-            }
+            self.lodging.leave();
             let reason = "the runtime in which the client connected stood still";
             let left = link.give_up(reason);
             self.disconnected(&peer, &link, left, reason);

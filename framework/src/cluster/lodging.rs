@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::Handle;
 
-/// A connection that was not polled for so long lives in a runtime that does not run; in ms. It must be less than what makes
+/// A connection that was not polled for so long, in ms, lives in a runtime that does not run. It must be less than what makes
 /// the peer give up, which hears nothing: three pings, a second each.
 pub(super) const STILL_MS: u64 = 2_000;
 
@@ -37,8 +37,13 @@ impl Lodging {
         self.guest().unwrap_or(&self.own)
     }
 
+    /// This process's own.
+    pub(super) fn own_runtime(&self) -> &Handle {
+        &self.own
+    }
+
     /// The runtime of the callers, if connections run there.
-    fn guest(&self) -> Option<&Handle> {
+    pub(super) fn guest(&self) -> Option<&Handle> {
         self.callers.as_ref().filter(|_| !self.left.load(Ordering::Acquire))
     }
 
@@ -48,8 +53,10 @@ impl Lodging {
         tokio::task::try_id().is_some() && Handle::try_current().is_ok_and(|current| current.id() == guest.id())
     }
 
-    /// The callers' runtime does not run, or is gone. `false`: it was left before.
-    pub(super) fn leave(&self) -> bool {
-        self.callers.is_some() && !self.left.swap(true, Ordering::AcqRel)
+    /// The callers' runtime does not run, or is gone.
+    pub(super) fn leave(&self) {
+        if self.callers.is_some() && !self.left.swap(true, Ordering::AcqRel) {
+            tracing::debug!(target: "grange", "connections leave the callers' runtime, which does not run");
+        }
     }
 }

@@ -10,6 +10,7 @@
 
 mod connecting;
 mod courier;
+mod dialling;
 mod error;
 mod handle;
 mod hints;
