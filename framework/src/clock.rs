@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::world::World;
+
 /// Milliseconds of a coarse clock that only rises; one advance serves every call, so reading it costs nothing.
 pub(crate) type Tick = u64;
 
@@ -12,16 +14,16 @@ pub(crate) type Tick = u64;
 pub(crate) const BEAT: Duration = Duration::from_millis(10);
 
 /// A coarse clock that rises, for deadlines; and the wall clock, for what is stored.
-#[derive(Debug)]
 pub(crate) struct Clock {
+    world: World,
     started: Instant,
     ticks: AtomicU64,
 }
 
 impl Clock {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(world: World) -> Self {
         // From 1: 0 means "never".
-        Self { started: Instant::now(), ticks: AtomicU64::new(1) }
+        Self { world, started: Instant::now(), ticks: AtomicU64::new(1) }
     }
 
     pub(crate) fn tick(&self) -> Tick {
@@ -29,13 +31,12 @@ impl Clock {
     }
 
     pub(crate) fn advance(&self) -> Tick {
-        let ticks = self.started.elapsed().as_millis() as u64 + 1;
+        let ticks = self.world.since(self.started) + 1;
         self.ticks.fetch_max(ticks, Ordering::Relaxed).max(ticks)
     }
 
-    #[allow(clippy::disallowed_methods)] // the one place where wall time enters
     pub(crate) fn wall(&self) -> SystemTime {
-        SystemTime::now()
+        self.world.wall()
     }
 
     /// The wall clock in ms since the epoch.

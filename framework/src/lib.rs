@@ -14,6 +14,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod wire;
+mod world;
 
 pub use client::{Ask, Call, Client, Connect, Continuation, Message};
 pub use entity::{Durable, Entity, Handlers, IntoKey, Key, Reference, Stage, Superseded, Turn, Wire};

@@ -70,6 +70,9 @@ impl Account {
             self.balance += amount;
         }
     }
+    async fn blob(&self, bytes: usize) -> Vec<u8> {
+        vec![7; bytes]
+    }
     /// Until the test lets it go on.
     async fn stand(&mut self) {
         GATE.notified().await;
@@ -390,6 +393,33 @@ async fn a_client_outlives_the_runtime_in_which_it_connected() {
     assert_eq!(elsewhere.run(account.deposit(1)), Ok(1));
     tokio::task::spawn_blocking(move || drop(elsewhere)).await.unwrap();
     assert_eq!(within("a call after its end", account.deposit(1)).await, Ok(2));
+    within("a shutdown", silo.shutdown()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_not_sent_when_its_runtime_ended_is_not_in_doubt() {
+    let silo = lone_silo().await;
+    let elsewhere = Elsewhere::new();
+    let client = elsewhere.run(client(&[&silo]));
+    let account = client.entity::<Account>("a");
+    // Nobody polls its connection.
+    let mut call = Box::pin(account.deposit(1).into_future());
+    assert!(futures_util::FutureExt::now_or_never(&mut call).is_none());
+    tokio::task::spawn_blocking(move || drop(elsewhere)).await.unwrap();
+    assert_eq!(within("the call", call).await, Ok(1));
+    within("a shutdown", silo.shutdown()).await.unwrap();
+}
+
+#[tokio::test]
+async fn answers_that_are_large_together_all_arrive() {
+    let silo = lone_silo().await;
+    let client = client(&[&silo]).await;
+    let account = client.entity::<Account>("a");
+    assert_eq!(account.deposit(1).await, Ok(1));
+    let blobs = (0..50).map(|_| account.blob(700_000).into_future());
+    let blobs = within("50 answers of 700 kB", futures_util::future::join_all(blobs)).await;
+    let lengths: Vec<_> = blobs.iter().map(|blob| blob.as_ref().map(Vec::len)).collect();
+    assert!(lengths.iter().all(|length| *length == Ok(700_000)), "{lengths:?}");
     within("a shutdown", silo.shutdown()).await.unwrap();
 }
 

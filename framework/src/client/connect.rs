@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use crate::client::Client;
 use crate::clock::{BEAT, Clock, Tick};
 use crate::cluster::{Courier, Lodging};
 use crate::entity::{Deadlines, Far, Realm, Waits};
 use crate::wire::{Identity, Role, Secret, Security, Tls, WireLimits};
+use crate::world::{Spawner, World};
 use crate::{Error, Result};
 
 /// How long the first connection may take.
@@ -33,6 +33,7 @@ pub struct Connect {
     fault: Option<String>,
     timeout: Duration,
     call_timeout: Duration,
+    world: World,
 }
 
 impl fmt::Debug for Connect {
@@ -47,7 +48,9 @@ impl Client {
     /// learns of the others. It needs no access to the store.
     ///
     /// Its connections live in the tokio runtime in which it is awaited. When that stands still for 2 s, has ended, or has no
-    /// I/O, and where there is none, they live in a thread of the client's own: it goes on working from any other.
+    /// I/O, and where there is none, they live in a thread of the client's own: it goes on working from any other. Code that
+    /// blocks that runtime also blocks its calls; for those that were sent when it stands still for 2 s nobody knows whether
+    /// they ran ([`CallError::Unknown`](crate::CallError::Unknown)).
     ///
     /// ```no_run
     /// # async fn example() -> grange::Result<()> {
@@ -65,6 +68,7 @@ impl Client {
             fault: None,
             timeout: CONNECT,
             call_timeout: Duration::from_secs(30),
+            world: World::default(),
         }
     }
 
@@ -138,6 +142,12 @@ impl Connect {
         self
     }
 
+    /// A process of a simulation.
+    #[cfg(feature = "testing")]
+    pub(crate) fn in_world(self, world: World) -> Self {
+        Self { world, ..self }
+    }
+
     async fn connect(self) -> Result<Client> {
         if let Some(fault) = self.fault {
             return Err(Error::Connect(fault));
@@ -146,11 +156,17 @@ impl Connect {
             return Err(Error::Connect("a client needs the address of at least one silo, `host:port`".into()));
         }
         let (ready, connected) = oneshot::channel();
+        let stopped = |_| Error::Stopped("the client's thread ended while it connected; the log has more".into());
+        #[cfg(feature = "testing")]
+        if let Some(simulated) = self.world.simulation().cloned() {
+            let spawner = simulated.spawner();
+            simulated.spawner().spawn(async move { live(&self, spawner, None, ready).await });
+            return Ok(Client::new(connected.await.map_err(stopped)??));
+        }
         let callers = Handle::try_current().ok();
         let spawned =
             std::thread::Builder::new().name("grange-client".into()).spawn(move || run(&self, callers, ready));
         spawned.map_err(|error| Error::Connect(format!("no thread can be started: {error}")))?;
-        let stopped = |_| Error::Stopped("the client's thread ended while it connected; the log has more".into());
         Ok(Client::new(connected.await.map_err(stopped)??))
     }
 }
@@ -163,7 +179,8 @@ impl IntoFuture for Connect {
     }
 }
 
-/// The client's thread: its connections and its clock, until the last handle is gone.
+/// The client's thread: its clock, what waits, and connections that can't live with their callers; until the last handle is
+/// gone.
 fn run(settings: &Connect, callers: Option<Handle>, ready: oneshot::Sender<Result<Arc<dyn Realm>>>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -172,34 +189,41 @@ fn run(settings: &Connect, callers: Option<Handle>, ready: oneshot::Sender<Resul
             return;
         }
     };
-    runtime.block_on(async {
-        let (realm, mut stop) = FarRealm::new(settings, callers);
-        let (courier, clock) = (realm.courier.clone(), realm.clock.clone());
-        tokio::spawn(Courier::run(Arc::downgrade(&courier)));
-        let deadlines = realm.deadlines.clone();
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(BEAT).await;
-                deadlines.sweep(clock.advance());
-            }
-        });
-        let entered = tokio::time::timeout(settings.timeout, courier.enter()).await;
-        let refused = || {
-            let told = courier.refusals();
-            Error::Connect(format!("the client could not connect to the cluster `{}`: {told}", settings.cluster))
-        };
-        let connected = if entered.is_ok_and(|entered| entered) { Ok(realm.clone() as _) } else { Err(refused()) };
-        let failed = connected.is_err();
-        let deadlines = realm.deadlines.clone();
-        drop(realm);
-        if ready.send(connected).is_ok() && !failed {
-            let _ = (&mut stop).await;
-        }
-        courier.close();
-        deadlines.close();
-    });
-    // Connections say goodbye, if they can.
+    runtime.block_on(live(settings, Spawner::Runtime(runtime.handle().clone()), callers, ready));
+    // Connections that live here say goodbye, if they can.
     runtime.shutdown_timeout(Duration::from_millis(100));
+}
+
+async fn live(
+    settings: &Connect,
+    spawner: Spawner,
+    callers: Option<Handle>,
+    ready: oneshot::Sender<Result<Arc<dyn Realm>>>,
+) {
+    let (realm, mut stop) = FarRealm::new(settings, spawner.clone(), callers);
+    let (courier, clock) = (realm.courier.clone(), realm.clock.clone());
+    spawner.spawn(Courier::run(Arc::downgrade(&courier)));
+    let deadlines = realm.deadlines.clone();
+    spawner.spawn(async move {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            deadlines.sweep(clock.advance());
+        }
+    });
+    let entered = tokio::time::timeout(settings.timeout, courier.enter()).await;
+    let refused = || {
+        let told = courier.refusals();
+        Error::Connect(format!("the client could not connect to the cluster `{}`: {told}", settings.cluster))
+    };
+    let connected = if entered.is_ok_and(|entered| entered) { Ok(realm.clone() as _) } else { Err(refused()) };
+    let failed = connected.is_err();
+    let deadlines = realm.deadlines.clone();
+    drop(realm);
+    if ready.send(connected).is_ok() && !failed {
+        let _ = (&mut stop).await;
+    }
+    courier.close();
+    deadlines.close();
 }
 
 /// Entities that all live in other processes.
@@ -217,16 +241,17 @@ struct FarRealm {
 }
 
 impl FarRealm {
-    fn new(settings: &Connect, callers: Option<Handle>) -> (Arc<Self>, oneshot::Receiver<()>) {
-        let incarnation = Uuid::new_v4();
+    fn new(settings: &Connect, spawner: Spawner, callers: Option<Handle>) -> (Arc<Self>, oneshot::Receiver<()>) {
+        let incarnation = settings.world.fresh();
         let (seed, random) = incarnation.as_u64_pair();
-        let clock = Arc::new(Clock::new());
+        let clock = Arc::new(Clock::new(settings.world.clone()));
         let identity =
-            Identity::new(Role::Client, incarnation, settings.cluster.clone(), None, settings.security.clone());
+            Identity::new(Role::Client, incarnation, settings.cluster.clone(), None, settings.security.clone())
+                .in_world(settings.world.clone());
         let drawn = AtomicU64::new(random.rotate_left(32));
         let courier = Courier::new(
             clock.clone(),
-            Lodging::with(Handle::current(), callers),
+            Lodging::with(spawner, callers),
             identity,
             WireLimits::default(),
             settings.gateways.clone(),

@@ -132,8 +132,8 @@ impl Courier {
         }
     }
 
-    /// The connection is over, and its frames up to this one may have left. What may have run there is told so; what can be run twice goes on.
-    pub(super) fn disconnected(&self, peer: &Arc<Peer>, link: &Link, left: u64, reason: &str) {
+    /// The connection is over. What never left is sent another way. What may have run there is told so; what can be run twice goes on.
+    pub(super) fn disconnected(&self, peer: &Arc<Peer>, link: &Link, reason: &str) {
         let pending = {
             let mut state = peer.state();
             if !matches!(&*state, State::Up(up) if up.link.id() == link.id()) {
@@ -150,6 +150,7 @@ impl Courier {
         );
         self.suspect_address(&peer.address);
         self.forget_table_when_alone();
+        let left = link.left();
         for mut trip in pending.into_values() {
             if trip.frame > left {
                 self.wait("the connection to its silo was lost", trip);
@@ -201,10 +202,11 @@ impl Courier {
         peers.iter().filter_map(|peer| peer.link()).for_each(|link| link.close(reason));
     }
 
-    pub(super) fn answered(&self, peer: &Peer, header: Header, mut body: Bytes) -> Result<(), Malformed> {
+    pub(super) fn answered(&self, peer: &Peer, link: &Link, header: Header, mut body: Bytes) -> Result<(), Malformed> {
         let trip = match &mut *peer.state() {
-            State::Up(up) => up.pending.remove(&header.correlation),
-            State::Down { .. } | State::Connecting { .. } => None,
+            // One that was given up has numbers that its successor gives again.
+            State::Up(up) if up.link.id() == link.id() => up.pending.remove(&header.correlation),
+            State::Up(_) | State::Down { .. } | State::Connecting { .. } => None,
         };
         // Nobody waits for it any more.
         let Some(mut trip) = trip else { return Ok(()) };
@@ -247,7 +249,7 @@ impl Inbound for Correspondent {
         let malformed = |_: Malformed| Violation("a malformed body".into());
         match header.kind {
             frames::ANSWER | frames::FAILURE | frames::ELSEWHERE => {
-                courier.answered(&self.peer, header, body).map_err(malformed)
+                courier.answered(&self.peer, link, header, body).map_err(malformed)
             }
             frames::ROSTER if courier.home.get().is_none() => {
                 let told: Told = rmp_serde::from_slice(&body).map_err(|_| malformed(Malformed))?;
@@ -271,7 +273,7 @@ impl Inbound for Correspondent {
 
     fn closed(&mut self, link: &Link, reason: &str) {
         if let Some(courier) = self.courier.upgrade() {
-            courier.disconnected(&self.peer, link, u64::MAX, reason);
+            courier.disconnected(&self.peer, link, reason);
         }
     }
 }

@@ -6,17 +6,18 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::CallError;
 use crate::clock::{Clock, Tick};
-use crate::cluster::lodging::{Lodging, STILL_LOOKS, STILL_MS};
+use crate::cluster::lodging::{LOOKS_APART_MS, Lodging, STILL_LOOKS, STILL_MS};
 use crate::cluster::peer::{Peer, Posted, State, Up};
 use crate::cluster::relay::{self, Relay};
 use crate::cluster::trip::Trip;
@@ -69,8 +70,10 @@ pub(crate) struct Courier {
     pub(super) table: RwLock<Arc<Table>>,
     pub(crate) hints: Hints,
     pub(super) loads: Mutex<HashMap<Incarnation, u64>>,
-    pub(super) peers: RwLock<HashMap<String, Arc<Peer>, RandomState>>,
+    pub(super) peers: RwLock<HashMap<String, Arc<Peer>, FixedState>>,
     pub(super) waiting: Mutex<Vec<Trip>>,
+    /// Nothing waits any more. Set under the lock of what does.
+    closed: AtomicBool,
     pub(super) random: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Something changed: what waits may go on.
     pub(crate) changed: Notify,
@@ -103,6 +106,7 @@ impl Courier {
             loads: Mutex::default(),
             peers: RwLock::default(),
             waiting: Mutex::default(),
+            closed: AtomicBool::new(false),
             random,
             changed: Notify::new(),
             me: me.clone(),
@@ -177,7 +181,12 @@ impl Courier {
         let ceiling = 10_u64 << trip.waits.min(4);
         trip.waits += 1;
         trip.resume = now + 1 + (self.random)() % ceiling;
-        lock(&self.waiting).push(trip);
+        let mut waiting = lock(&self.waiting);
+        if self.closed.load(Ordering::Acquire) {
+            drop(waiting);
+            return trip.errand.fail(closed(why));
+        }
+        waiting.push(trip);
     }
 
     pub(super) fn peer(&self, address: &str) -> Arc<Peer> {
@@ -207,7 +216,10 @@ impl Courier {
             match &mut *state {
                 State::Up(up) if incarnation.is_none_or(|wanted| up.link.peer().incarnation == wanted) => {
                     match self.transmit(up, trip, &body) {
-                        Ok(()) => return,
+                        Ok(over) => {
+                            drop(state);
+                            return drop(over);
+                        }
                         Err(Stuck::Over(trip, error)) => {
                             drop(state);
                             return trip.errand.fail(error);
@@ -252,7 +264,10 @@ impl Courier {
             let mut state = peer.state();
             let State::Up(up) = &mut *state else { continue };
             match self.transmit(up, trip, &body) {
-                Ok(()) => return,
+                Ok(over) => {
+                    drop(state);
+                    return drop(over);
+                }
                 Err(Stuck::Over(trip, error)) => {
                     drop(state);
                     return trip.errand.fail(error);
@@ -268,7 +283,8 @@ impl Courier {
         Trip::new(errand, relayed.then(Relay::current).flatten())
     }
 
-    fn transmit(&self, up: &mut Up, mut trip: Trip, body: &Body) -> Result<(), Stuck> {
+    /// Gives back a trip that is over, to be dropped when no lock is held.
+    fn transmit(&self, up: &mut Up, mut trip: Trip, body: &Body) -> Result<Option<Trip>, Stuck> {
         let now = self.clock.tick();
         let budget_ms = u32::try_from(trip.errand.deadline().saturating_sub(now)).unwrap_or(u32::MAX);
         let waits_for_answer = trip.errand.manner() != Manner::Notify;
@@ -283,10 +299,11 @@ impl Courier {
         match sent {
             Ok(frame) => {
                 trip.frame = frame;
-                if waits_for_answer {
-                    up.pending.insert(correlation, trip);
+                if !waits_for_answer {
+                    return Ok(Some(trip));
                 }
-                Ok(())
+                up.pending.insert(correlation, trip);
+                Ok(None)
             }
             Err(SendError::Closed) => Err(Stuck::Closed(trip)),
             Err(SendError::Full) => Err(Stuck::Over(trip, overloaded("the connection to the silo"))),
@@ -335,7 +352,9 @@ impl Courier {
             let Some(courier) = me.upgrade() else { return };
             let woken = tokio::time::timeout(ROUND, courier.changed.notified()).await.is_ok();
             courier.resume(woken);
-            relay::finish_overdue();
+            if !courier.lodging.is_simulated() {
+                relay::finish_overdue();
+            }
             rounds += 1;
             if rounds.is_multiple_of(5) {
                 courier.leave_what_stands_still();
@@ -368,15 +387,23 @@ impl Courier {
 
     /// Gives connections up that nobody polls: their next life is in this process's own runtime.
     fn leave_what_stands_still(&self) {
+        if self.lodging.guest().is_none() {
+            return;
+        }
         let now = self.clock.tick();
         for peer in self.every_peer() {
             let link = match &mut *peer.state() {
                 State::Up(up) => {
                     let polls = up.link.polls();
                     if up.polls != polls {
-                        (up.polls, up.still_since, up.still_looks) = (polls, now, 0);
+                        (up.polls, up.still_since, up.still_looks, up.looked) = (polls, now, 0, now);
                         continue;
                     }
+                    // A process that stood still as a whole proves nothing.
+                    if now.saturating_sub(up.looked) > LOOKS_APART_MS {
+                        (up.still_since, up.still_looks) = (now, 0);
+                    }
+                    up.looked = now;
                     up.still_looks += 1;
                     if up.still_looks < STILL_LOOKS || now.saturating_sub(up.still_since) < STILL_MS {
                         continue;
@@ -387,8 +414,8 @@ impl Courier {
             };
             self.lodging.leave();
             let reason = "the runtime in which the client connected stood still";
-            let left = link.give_up(reason);
-            self.disconnected(&peer, &link, left, reason);
+            link.give_up(reason);
+            self.disconnected(&peer, &link, reason);
         }
     }
 
@@ -431,9 +458,14 @@ impl Courier {
     /// Closes every connection.
     pub(crate) fn close(&self) {
         self.close_links("closed here");
-        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        let waiting = {
+            let mut waiting = lock(&self.waiting);
+            self.closed.store(true, Ordering::Release);
+            std::mem::take(&mut *waiting)
+        };
         for trip in waiting {
-            trip.errand.fail(CallError::Unavailable { reason: format!("closed, while {}", trip.why) });
+            let why = trip.why;
+            trip.errand.fail(closed(why));
         }
     }
 }
@@ -471,6 +503,10 @@ impl Drop for Body {
             BODY.set(std::mem::take(&mut self.0));
         }
     }
+}
+
+fn closed(why: &str) -> CallError {
+    CallError::Unavailable { reason: format!("closed, while {why}") }
 }
 
 fn overloaded(what: &str) -> CallError {

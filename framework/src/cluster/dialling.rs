@@ -12,6 +12,9 @@ const NEW: u8 = 0;
 const BEGUN: u8 = 1;
 const OVER: u8 = 2;
 
+/// Between two looks at one, in ms.
+const LOOK_MS: u64 = 100;
+
 /// Held by the task that makes the connection. When that is not polled in time, is dropped or panics, the connection is made
 /// in this process's own runtime instead.
 pub(super) struct Dialling(Arc<Dial>);
@@ -30,9 +33,7 @@ impl Dialling {
         let dial = Dial { courier: courier.me.clone(), peer: peer.clone(), is_guest, stage: AtomicU8::new(NEW) };
         let dial = Arc::new(dial);
         if is_guest {
-            let limits = &courier.limits;
-            let longest = limits.connect_timeout + limits.handshake_timeout + Duration::from_millis(STILL_MS);
-            courier.lodging.own_runtime().spawn(watch(dial.clone(), longest));
+            courier.lodging.own_runtime().spawn(watch(dial.clone()));
         }
         Self(dial)
     }
@@ -60,6 +61,10 @@ impl Dial {
         self.stage.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    fn is_left(&self) -> bool {
+        self.courier.upgrade().is_none_or(|courier| courier.lodging.guest().is_none())
+    }
+
     fn redo(&self, from: u8) {
         if self.is_guest
             && self.moves(from, OVER)
@@ -71,9 +76,17 @@ impl Dial {
     }
 }
 
-async fn watch(dial: Arc<Dial>, longest: Duration) {
-    tokio::time::sleep(Duration::from_millis(STILL_MS)).await;
+/// One that takes so long is begun anew: whether its runtime stands still, or the network is slow, can't be told from here.
+async fn watch(dial: Arc<Dial>) {
+    for _ in 0..STILL_MS / LOOK_MS {
+        if dial.stage.load(Ordering::Acquire) == OVER {
+            return;
+        }
+        if dial.is_left() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+    }
     dial.redo(NEW);
-    tokio::time::sleep(longest).await;
     dial.redo(BEGUN);
 }

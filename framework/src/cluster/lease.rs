@@ -62,28 +62,6 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// The time since the machine was started, in ms. Unlike `Instant` it goes on in a suspended machine: a silo that wakes
-/// up must not believe in a lease of yesterday.
-#[cfg(unix)]
-pub(crate) fn boot_ms() -> u64 {
-    use rustix::time::{ClockId, clock_gettime};
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    const CLOCK: ClockId = ClockId::Boottime;
-    // Where there is no such clock, as on macOS, this one does not stop, or there is no better.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    const CLOCK: ClockId = ClockId::Monotonic;
-    let time = clock_gettime(CLOCK);
-    time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
-}
-
-/// The time since the first call, in ms: here `Instant` does not stop in a suspended machine.
-#[cfg(not(unix))]
-#[allow(clippy::disallowed_methods)] // the machine's own clock is what is wanted
-pub(crate) fn boot_ms() -> u64 {
-    static STARTED: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    STARTED.get_or_init(std::time::Instant::now).elapsed().as_millis() as u64 + 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,11 +99,5 @@ mod tests {
         lease.revoke();
         assert!(!lease.holds());
         assert!(Lease::unlimited().holds());
-    }
-
-    #[test]
-    fn the_machines_clock_rises() {
-        let first = boot_ms();
-        assert!(first > 0 && boot_ms() >= first);
     }
 }

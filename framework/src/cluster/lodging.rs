@@ -7,15 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::Handle;
 
+use crate::world::Spawner;
+
 /// A connection that was not polled for so long, in ms, lives in a runtime that does not run. It must be less than what makes
 /// the peer give up, which hears nothing: three pings, a second each.
 pub(super) const STILL_MS: u64 = 2_000;
 
-/// So often it must have been looked at meanwhile: a process that stood still as a whole proves nothing.
+/// So often it must have been looked at meanwhile, …
 pub(super) const STILL_LOOKS: u32 = 10;
+/// … never so far apart, in ms: a process that stood still as a whole proves nothing.
+pub(super) const LOOKS_APART_MS: u64 = 500;
 
 pub(crate) struct Lodging {
-    own: Handle,
+    own: Spawner,
     callers: Option<Handle>,
     /// The callers' runtime was left for good.
     left: AtomicBool,
@@ -23,22 +27,22 @@ pub(crate) struct Lodging {
 
 impl Lodging {
     /// In this process's own runtime.
-    pub(crate) fn own(own: Handle) -> Self {
+    pub(crate) fn own(own: Spawner) -> Self {
         Self { own, callers: None, left: AtomicBool::new(false) }
     }
 
     /// In the runtime of its callers, for as long as that runs.
-    pub(crate) fn with(own: Handle, callers: Option<Handle>) -> Self {
+    pub(crate) fn with(own: Spawner, callers: Option<Handle>) -> Self {
         Self { callers, ..Self::own(own) }
     }
 
     /// Where the next connection is to run.
-    pub(super) fn runtime(&self) -> &Handle {
-        self.guest().unwrap_or(&self.own)
+    pub(super) fn runtime(&self) -> Spawner {
+        self.guest().map_or_else(|| self.own.clone(), |guest| Spawner::Runtime(guest.clone()))
     }
 
     /// This process's own.
-    pub(super) fn own_runtime(&self) -> &Handle {
+    pub(super) fn own_runtime(&self) -> &Spawner {
         &self.own
     }
 
@@ -49,8 +53,16 @@ impl Lodging {
 
     /// Whether whoever asks is polled in the runtime of the connections, so that an answer wakes it from within.
     pub(super) fn is_shared(&self) -> bool {
+        if self.is_simulated() {
+            return true;
+        }
         let Some(guest) = self.guest() else { return false };
         tokio::task::try_id().is_some() && Handle::try_current().is_ok_and(|current| current.id() == guest.id())
+    }
+
+    /// Everything runs on one thread, and answers need no relay.
+    pub(super) fn is_simulated(&self) -> bool {
+        self.own.is_simulated()
     }
 
     /// The callers' runtime does not run, or is gone.

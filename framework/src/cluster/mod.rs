@@ -33,7 +33,7 @@ pub(crate) use courier::{Courier, HOPS_MAX, Told};
 pub(crate) use error::ClusterError;
 pub(crate) use handle::{Event, Handle, Loss};
 pub(crate) use hints::Hints;
-pub(crate) use lease::{BootClock, Lease, boot_ms};
+pub(crate) use lease::{BootClock, Lease};
 pub(crate) use lodging::Lodging;
 pub(crate) use membership::Membership;
 pub(crate) use placement::reslice;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::clock::Tick;
 use crate::cluster::trip::Trip;
@@ -39,18 +39,20 @@ pub(crate) struct Posted {
 
 pub(crate) struct Up {
     pub(crate) link: Link,
-    /// By correlations that this process gave.
-    pub(crate) pending: HashMap<u64, Trip, RandomState>,
+    /// By correlations that this process gave. What is gone through has an order that a seed repeats.
+    pub(crate) pending: HashMap<u64, Trip, FixedState>,
     pub(crate) next: u64,
     /// How often the connection had been polled, since when that is so, and how often it was looked at since.
     pub(crate) polls: u64,
     pub(crate) still_since: Tick,
     pub(crate) still_looks: u32,
+    /// The last of these looks.
+    pub(crate) looked: Tick,
 }
 
 impl Up {
     pub(crate) fn new(link: Link, now: Tick) -> Self {
-        Self { link, pending: HashMap::default(), next: 1, polls: 0, still_since: now, still_looks: 0 }
+        Self { link, pending: HashMap::default(), next: 1, polls: 0, still_since: now, still_looks: 0, looked: now }
     }
 }
 

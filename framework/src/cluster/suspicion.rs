@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{Probed, Table};
 use crate::store::{Incarnation, Member};
@@ -25,12 +25,12 @@ const PROBES_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Suspicions {
     me: Incarnation,
-    suspects: HashMap<Incarnation, Suspect>,
+    suspects: BTreeMap<Incarnation, Suspect>,
     /// My last renewal.
     renewal: Option<Renewal>,
     disturbed: (u64, Disturbance),
     /// Who was seen to have renewed, since the disturbance.
-    fresh: HashSet<Incarnation>,
+    fresh: BTreeSet<Incarnation>,
     /// More than half of the others are overdue.
     crowd: bool,
 }
@@ -93,10 +93,10 @@ impl Suspicions {
     pub(crate) fn new(me: Incarnation, now: u64) -> Self {
         Self {
             me,
-            suspects: HashMap::new(),
+            suspects: BTreeMap::new(),
             renewal: None,
             disturbed: (now, Disturbance::Joined),
-            fresh: HashSet::new(),
+            fresh: BTreeSet::new(),
             crowd: false,
         }
     }
@@ -108,9 +108,9 @@ impl Suspicions {
         overdue: &[(Incarnation, u64)],
         table: &Table,
     ) -> Option<Disturbance> {
-        let others: HashSet<_> =
+        let others: BTreeSet<_> =
             table.living().map(|member| member.incarnation).filter(|who| *who != self.me).collect();
-        let overdue: HashMap<_, _> = overdue.iter().copied().filter(|(who, _)| others.contains(who)).collect();
+        let overdue: BTreeMap<_, _> = overdue.iter().copied().filter(|(who, _)| others.contains(who)).collect();
         let disturbance = self.disturbance(renewal, others.len(), overdue.len());
         if let Some(disturbance) = disturbance {
             self.disturbed = (renewal.answered, disturbance);

@@ -12,13 +12,14 @@ use crate::entity::Handlers;
 use crate::silo::config::Limits;
 use crate::silo::door::{Kind, Registration};
 use crate::silo::network::{NetworkSettings, Plan};
-use crate::silo::process::Silo;
+use crate::silo::process::{Engine, Silo};
 use crate::silo::shared::Shared;
 use crate::silo::{threads, watch};
-use crate::store::{Incarnation, MemoryStore, Store};
+use crate::store::{MemoryStore, Store};
 #[cfg(feature = "redis")]
 use crate::store::{RedisOptions, RedisStore};
 use crate::wire::{Identity, Role, Secret, Security, Tls};
+use crate::world::World;
 use crate::{Error, Result};
 
 /// What a silo is to be: its kinds, its store, its limits.
@@ -36,6 +37,7 @@ pub struct SiloBuilder {
     weight: u32,
     #[cfg(feature = "testing")]
     mutant: Option<crate::SiloMutant>,
+    world: World,
     pub(crate) fault: Option<String>,
 }
 
@@ -72,6 +74,7 @@ impl SiloBuilder {
             weight: 1,
             #[cfg(feature = "testing")]
             mutant: None,
+            world: World::default(),
             fault: None,
         }
     }
@@ -94,6 +97,12 @@ impl SiloBuilder {
     pub fn embedded(mut self, path: impl AsRef<Path>) -> Self {
         self.store = Some(Choice::Embedded(path.as_ref().to_owned()));
         self
+    }
+
+    /// A process of a simulation.
+    #[cfg(feature = "testing")]
+    pub(crate) fn in_world(self, world: World) -> Self {
+        Self { world, ..self }
     }
 
     /// Keeps everything in this store, which stays open when the silo stops: a silo can be started over it again.
@@ -193,7 +202,7 @@ impl SiloBuilder {
         let owns_store = !matches!(store, Choice::Given(_));
         let opening = tokio::time::Instant::now();
         let store: Arc<dyn Store> = match store {
-            Choice::Memory => Arc::new(MemoryStore::new(uuid::Uuid::new_v4().as_u64_pair().0 >> 12)),
+            Choice::Memory => Arc::new(MemoryStore::new(self.world.fresh().as_u64_pair().0 >> 12)),
             #[cfg(feature = "embedded")]
             Choice::Embedded(path) => Arc::new(crate::store::EmbeddedStore::open(path)?),
             #[cfg(feature = "redis")]
@@ -208,13 +217,12 @@ impl SiloBuilder {
         if opening.elapsed() > std::time::Duration::from_secs(1) {
             tracing::info!(target: "grange", took = ?opening.elapsed(), "the store is open");
         }
-        let (started, up) = oneshot::channel();
-        let (ended, stopped) = mpsc::channel();
         let names: Vec<String> = kinds.iter().map(|kind| kind.kind().to_owned()).collect();
         let plan = match &self.listen {
             None => None,
             Some(listen) => {
                 let settings = NetworkSettings {
+                    world: self.world.clone(),
                     cluster: self.cluster,
                     listen: listen.clone(),
                     advertise: self.advertise,
@@ -227,7 +235,8 @@ impl SiloBuilder {
         let (identity, lease) = match &plan {
             Some(plan) => (plan.identity(), plan.lease()),
             None => {
-                let alone = Identity::new(Role::Silo, Incarnation::new_v4(), "", None, Security::open());
+                let alone = Identity::new(Role::Silo, self.world.fresh(), "", None, Security::open())
+                    .in_world(self.world.clone());
                 (alone, Arc::new(Lease::unlimited()))
             }
         };
@@ -239,20 +248,8 @@ impl SiloBuilder {
             shared.mutant = self.mutant;
         }
         let shared = Arc::new(shared);
-        let running = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("grange-silo".into())
-            .spawn(move || threads::host(&running, &kinds, started, &ended))
-            .map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
-        let system = up
-            .await
-            .map_err(|_| Error::Config("the silo's threads ended while they started; the log has more".into()))?;
-        let ticking = shared.clone();
-        let clock = std::thread::Builder::new()
-            .name("grange-clock".into())
-            .spawn(move || watch::run(&ticking, &stopped))
-            .map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
-        let mut silo = Silo::new(shared.clone(), system, [thread, clock], owns_store);
+        let engine = engine(&self.world, &shared, kinds).await?;
+        let mut silo = Silo::new(shared.clone(), engine, owns_store);
         if let Some(plan) = plan {
             silo.network = Some(plan.join(&shared, placements).await?);
         }
@@ -310,4 +307,34 @@ impl SiloBuilder {
             workers => Ok((self.kinds.clone(), store, workers)),
         }
     }
+}
+
+/// Starts what a silo runs on.
+async fn engine(world: &World, shared: &Arc<Shared>, kinds: Vec<Arc<dyn Registration>>) -> Result<Engine> {
+    let no_thread = |error| Error::Config(format!("no thread can be started: {error}"));
+    let ended = |_| Error::Config("the silo's threads ended while they started; the log has more".into());
+    #[cfg(feature = "testing")]
+    if let Some(simulated) = world.simulation().cloned() {
+        let (started, up) = oneshot::channel();
+        let (shared, spawner) = (shared.clone(), simulated.spawner());
+        let host = move || threads::host_here(shared, kinds, spawner, started);
+        simulated.spawner().spawn_here(host);
+        up.await.map_err(ended)?;
+        return Ok(Engine::Simulated(simulated));
+    }
+    let _ = world;
+    let (started, up) = oneshot::channel();
+    let (over, stopped) = mpsc::channel();
+    let running = shared.clone();
+    let thread = std::thread::Builder::new()
+        .name("grange-silo".into())
+        .spawn(move || threads::host(&running, &kinds, started, &over))
+        .map_err(no_thread)?;
+    let system = up.await.map_err(ended)?;
+    let ticking = shared.clone();
+    let clock = std::thread::Builder::new()
+        .name("grange-clock".into())
+        .spawn(move || watch::run(&ticking, &stopped))
+        .map_err(no_thread)?;
+    Ok(Engine::Threads { system, _threads: [thread, clock] })
 }

@@ -111,6 +111,7 @@ impl<E: Entity> Letterbox for Door<E> {
         let arbiter = self.arbiter(&to);
         // Read by a connection of its own arbiter: it runs right here, and no mailbox is in between.
         if let Some(host) = here::find::<Host<E>>(self.number).filter(|host| host.arbiter == arbiter)
+            && host.overtakable.get() == 0
             && let Some(_nested) = here::nest()
         {
             let _inside = here::enter();

@@ -1,6 +1,6 @@
 //! What other processes send to this silo: calls for its entities, messages, and the way back of answers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -28,7 +28,7 @@ pub(crate) struct Gateway {
     shared: Weak<Shared>,
     courier: Arc<Courier>,
     /// Those of clients are told who is in the cluster.
-    links: Mutex<HashMap<u64, Link>>,
+    links: Mutex<BTreeMap<u64, Link>>,
 }
 
 impl Gateway {
@@ -50,6 +50,12 @@ impl Gateway {
         let frame = roster_frame(table);
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.values().filter(|link| link.peer().role == Role::Client).for_each(|link| tell(link, &frame));
+    }
+
+    /// Nothing is taken from anybody any more.
+    pub(crate) fn close(&self, reason: &str) {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.values().for_each(|link| link.close(reason));
     }
 
     /// What other silos sent to an earlier life of this one is void.
@@ -207,6 +213,15 @@ impl Exchange {
         self.any_cancelled.store(true, Ordering::Release);
     }
 
+    /// None of them is under way.
+    fn forget_cancelled(&self) {
+        let mut cancelled = self.cancelled.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.calls.load(Ordering::Acquire) == 0 {
+            *cancelled = Cancelled::default();
+            self.any_cancelled.store(false, Ordering::Release);
+        }
+    }
+
     fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
     }
@@ -232,6 +247,9 @@ impl Asked {
         let had_room = exchange.has_room();
         exchange.calls.fetch_sub(1, Ordering::AcqRel);
         exchange.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        if exchange.any_cancelled.load(Ordering::Acquire) && exchange.calls.load(Ordering::Acquire) == 0 {
+            exchange.forget_cancelled();
+        }
         if !had_room && exchange.has_room() {
             exchange.link.resume_reading();
         }
@@ -277,9 +295,16 @@ impl FarEnd for Asked {
         }
         match answer {
             Ok(outcome) => {
-                if let Err(SendError::TooLarge { size, limit }) = self.send(frames::ANSWER, &outcome) {
-                    let reason = format!("there is an answer, of {size} bytes: a frame has at most {limit}");
-                    self.send_failure(&lost_reply(reason, self.manner != Manner::Read));
+                match self.send(frames::ANSWER, &outcome) {
+                    Err(SendError::TooLarge { size, limit }) => {
+                        let reason = format!("there is an answer, of {size} bytes: a frame has at most {limit}");
+                        self.send_failure(&lost_reply(reason, self.manner != Manner::Read));
+                    }
+                    // Its caller is to hear that it does not hear, and not at its deadline.
+                    Err(SendError::Full) => {
+                        self.exchange.link.close("answers are not taken as fast as they are asked for")
+                    }
+                    Ok(()) | Err(SendError::Closed) => {}
                 }
             }
             Err(error) => self.send_failure(&error),

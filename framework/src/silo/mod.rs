@@ -44,3 +44,5 @@ pub use config::Limits;
 #[cfg(feature = "testing")]
 pub use config::SiloMutant;
 pub use process::Silo;
+#[cfg(feature = "testing")]
+pub(crate) use shared::describe_post;

@@ -1,6 +1,6 @@
-//! A silo among others: its listener and connections, on a thread of their own; its place in the cluster.
+//! A silo among others: its listener and the connections that it opens, on a thread of their own; its place in the cluster.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Tick;
 use crate::cluster::{
     ClusterError, Courier, Event, Handle, Home, Lease, Lodging, Loss, Membership, Probe, Probed, Settings, Table,
-    boot_ms,
 };
 use crate::entity::{Placement, Realm};
 use crate::silo::gateway::Gateway;
 use crate::silo::shared::Shared;
-use crate::store::{Incarnation, MemoryMembers, Pending, Status, Store};
+use crate::store::{MemoryMembers, Pending, Status, Store};
 use crate::wire::{
     ConnectError, Header, Identity, Inbound, Link, Listener, Role, Running, Security, Violation, WireLimits, WireStats,
 };
+use crate::world::{Spawner, World};
 use crate::{Error, Result};
 
 /// How long a silo may take to become part of its cluster.
@@ -40,18 +40,19 @@ const GREET: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What a silo is to be among others.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct NetworkSettings {
     pub(crate) cluster: String,
     pub(crate) listen: String,
     pub(crate) advertise: Option<String>,
     pub(crate) security: Security,
     pub(crate) weight: u32,
+    pub(crate) world: World,
 }
 
 /// The thread of the connections, with a listener that does not listen to anybody yet.
 pub(crate) struct Ground {
-    runtime: Runtime,
+    runtime: Spawner,
     listener: Listener,
     address: String,
     stop: oneshot::Sender<()>,
@@ -63,10 +64,11 @@ pub(crate) struct Network {
     pub(crate) address: String,
     handle: Handle,
     courier: Arc<Courier>,
+    gateway: Arc<Gateway>,
     stop: Option<oneshot::Sender<()>>,
     ended: Option<oneshot::Receiver<()>>,
     stats: Arc<WireStats>,
-    runtime: Runtime,
+    runtime: Spawner,
 }
 
 /// What is decided before the silo's threads are there.
@@ -83,9 +85,18 @@ impl Ground {
     /// # Errors
     /// When the address can't be listened on, or is open to strangers.
     pub(crate) async fn new(settings: &NetworkSettings) -> Result<Self> {
+        #[cfg(feature = "testing")]
+        if let Some(simulated) = settings.world.simulation() {
+            let listener =
+                Listener::bind(&settings.listen, &settings.security, &WireLimits::default(), &settings.world).await;
+            let (stop, _) = oneshot::channel();
+            let (_, ended) = oneshot::channel();
+            let listener = listener.map_err(|error| Error::Config(error.to_string()))?;
+            return Self::at(settings, listener, simulated.spawner(), stop, ended);
+        }
         let (bound, wait) = oneshot::channel();
         let (over, ended) = oneshot::channel();
-        let (listen, security) = (settings.listen.clone(), settings.security.clone());
+        let (listen, security, world) = (settings.listen.clone(), settings.security.clone(), settings.world.clone());
         std::thread::Builder::new()
             .name("grange-net".into())
             .spawn(move || {
@@ -94,7 +105,7 @@ impl Ground {
                     Err(error) => return drop(bound.send(Err(error.to_string()))),
                 };
                 runtime.block_on(async {
-                    match Listener::bind(&listen, &security, &WireLimits::default()).await {
+                    match Listener::bind(&listen, &security, &WireLimits::default(), &world).await {
                         Err(error) => drop(bound.send(Err(error.to_string()))),
                         Ok(listener) => {
                             let (stop, stopped) = oneshot::channel::<()>();
@@ -112,6 +123,16 @@ impl Ground {
         let bound =
             wait.await.map_err(|_| Error::Config("the silo's network thread ended; the log has more".into()))?;
         let (listener, runtime, stop) = bound.map_err(Error::Config)?;
+        Self::at(settings, listener, Spawner::Runtime(runtime), stop, ended)
+    }
+
+    fn at(
+        settings: &NetworkSettings,
+        listener: Listener,
+        runtime: Spawner,
+        stop: oneshot::Sender<()>,
+        ended: oneshot::Receiver<()>,
+    ) -> Result<Self> {
         let own = listener.address();
         let address = match &settings.advertise {
             Some(address) => address.clone(),
@@ -135,8 +156,9 @@ impl Plan {
         let shared: Arc<OnceLock<Weak<Shared>>> = Arc::default();
         let probe = Knock { runtime: ground.runtime.clone(), identity: identity_of_probe.clone() };
         let renamed = identity_of_probe.clone();
+        let world = settings.world.clone();
         let fresh = move || {
-            let incarnation = Incarnation::new_v4();
+            let incarnation = world.fresh();
             if let Some(identity) = renamed.get() {
                 identity.rejoin(incarnation);
             }
@@ -150,13 +172,16 @@ impl Plan {
             build: concat!("grange ", env!("CARGO_PKG_VERSION")).into(),
             partitions: members.partitions(),
             join: JOIN,
-            clock: Arc::new(boot_ms),
+            clock: Arc::new({
+                let world = settings.world.clone();
+                move || world.boot_ms()
+            }),
             fresh: Arc::new(fresh),
             #[cfg(feature = "testing")]
             mutant: None,
         };
         let roster = members.roster().await?;
-        let vitals = vitals(shared.clone());
+        let vitals = vitals(shared.clone(), settings.world.clone());
         let (membership, handle, events) = Membership::new(membership, members, Arc::new(probe), vitals);
         let tables = handle.clone();
         let identity = Identity::new(
@@ -166,6 +191,7 @@ impl Plan {
             Some(ground.address.clone()),
             settings.security.clone(),
         )
+        .in_world(settings.world.clone())
         .admitting(move |_, incarnation| {
             // Dead is final.
             !matches!(tables.table().status(incarnation), Some(Status::Dead | Status::Left))
@@ -218,14 +244,16 @@ impl Plan {
         let gateway = Gateway::new(shared, courier.clone());
         let receiving = gateway.clone();
         let stats = identity.stats.clone();
-        runtime.spawn(listener.serve(identity, move |link: &Link| receiving.receive(link), by_turns(shared)));
+        runtime.spawn(listener.serve(identity, move |link: &Link| receiving.receive(link), spread(shared)));
         runtime.spawn(Courier::run(Arc::downgrade(&courier)));
         runtime.spawn(follow_lives(shared.store.clone(), handle.clone()));
         runtime.spawn(follow_tables(handle.clone(), courier.clone(), gateway.clone()));
         let (joined, is_in) = oneshot::channel();
-        let thread = membership.spawn().map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
-        runtime.spawn(follow_events(Arc::downgrade(shared), gateway, events, joined, thread));
-        let network = Network { address, handle, courier, stop: Some(stop), ended: Some(ended), stats, runtime };
+        let over =
+            begin(membership, &runtime).map_err(|error| Error::Config(format!("no thread can be started: {error}")))?;
+        runtime.spawn(follow_events(Arc::downgrade(shared), gateway.clone(), events, joined, over));
+        let network =
+            Network { address, handle, courier, gateway, stop: Some(stop), ended: Some(ended), stats, runtime };
         let (mut tables, me) = (network.handle.tables(), network.handle.clone());
         match is_in.await {
             Ok(Ok(())) => {
@@ -234,7 +262,7 @@ impl Plan {
                     let has_share = |table: &Arc<Table>| !table.owned_by(me.incarnation()).is_empty();
                     let _ = tokio::time::timeout(SHARE, tables.wait_for(has_share)).await;
                 };
-                let _ = network.runtime.spawn(shared_out).await;
+                let _ = network.runtime.run(shared_out).await;
                 Ok(network)
             }
             Ok(Err(error)) => Err(Error::Config(error.to_string())),
@@ -243,29 +271,66 @@ impl Plan {
     }
 }
 
-/// Where connections run: on the arbiters, one after the other, so that a call to an entity on the same one is run where it was
+/// Runs the membership; says how it ended.
+fn begin(
+    membership: Membership,
+    runtime: &Spawner,
+) -> std::io::Result<oneshot::Receiver<std::result::Result<(), ClusterError>>> {
+    if !runtime.is_simulated() {
+        return membership.spawn();
+    }
+    let (end, over) = oneshot::channel();
+    runtime.spawn(async move { drop(end.send(membership.run().await)) });
+    Ok(over)
+}
+
+/// Where connections run: each on the arbiter that has the fewest, so that a call to an entity on the same one is run where it was
 /// read, and no thread has to be woken for it.
-fn by_turns(shared: &Shared) -> impl Fn(Running) + Clone + Send + Sync + 'static {
-    let arbiters: Arc<[_]> = shared.arbiters.iter().filter_map(|desk| desk.arbiter.get().cloned()).collect();
-    let taken = Arc::new(AtomicUsize::new(0));
+fn spread(shared: &Arc<Shared>) -> impl Fn(Running) + Clone + Send + Sync + 'static {
+    let shared = Arc::downgrade(shared);
     move |running| {
-        let next = taken.fetch_add(1, Ordering::Relaxed) % arbiters.len().max(1);
-        // Dropped with its connection where the silo is about to end.
-        let _ = arbiters.get(next).map(|arbiter| arbiter.spawn(running));
+        let Some(living) = shared.upgrade() else { return };
+        let desks = living.arbiters.iter().enumerate();
+        let fewest = desks.min_by_key(|(_, desk)| desk.connections.load(Ordering::Relaxed));
+        let Some((arbiter, desk)) = fewest else { return };
+        let Some(settle) = desk.settle.get() else { return };
+        let place = Place::take(shared.clone(), arbiter, &living);
+        settle(Box::pin(async move {
+            running.await;
+            drop(place);
+        }));
+    }
+}
+
+/// A connection's place on its arbiter.
+struct Place(Weak<Shared>, usize);
+
+impl Place {
+    fn take(shared: Weak<Shared>, arbiter: usize, living: &Shared) -> Self {
+        living.arbiters[arbiter].connections.fetch_add(1, Ordering::Relaxed);
+        Self(shared, arbiter)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.arbiters[self.1].connections.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 /// The silos that are there must let this one in: one with another secret would get a share of the entities that nobody
 /// reaches. Those that don't answer now say nothing.
-async fn greet(runtime: &Runtime, identity: &Identity, others: Vec<String>) -> Result<()> {
+async fn greet(runtime: &Spawner, identity: &Identity, others: Vec<String>) -> Result<()> {
     let greetings = others.into_iter().map(|address| {
         let identity = identity.clone();
-        let greeting = runtime.spawn(async move {
+        let greeting = runtime.run(async move {
             let (connect_timeout, handshake_timeout) = (GREET, GREET);
             let limits = WireLimits { connect_timeout, handshake_timeout, ..WireLimits::default() };
             crate::wire::connect(&address, &identity, &limits, |_| Box::new(Nobody)).await.map(drop)
         });
-        async move { greeting.await.ok()?.err() }
+        async move { greeting.await?.err() }
     });
     for error in futures_util::future::join_all(greetings).await.into_iter().flatten() {
         if matches!(error, ConnectError::Rejected { .. } | ConnectError::Untrusted { .. }) {
@@ -279,11 +344,11 @@ async fn greet(runtime: &Runtime, identity: &Identity, others: Vec<String>) -> R
 }
 
 /// Whether every arbiter has swept lately: the membership's thread asks.
-fn vitals(shared: Arc<OnceLock<Weak<Shared>>>) -> Arc<dyn Fn() -> bool + Send + Sync> {
+fn vitals(shared: Arc<OnceLock<Weak<Shared>>>, world: World) -> Arc<dyn Fn() -> bool + Send + Sync> {
     let seen = std::sync::Mutex::new(Vec::<(u64, u64)>::new());
     Arc::new(move || {
         let Some(shared) = shared.get().and_then(Weak::upgrade) else { return true };
-        let now = boot_ms();
+        let now = world.boot_ms();
         let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         seen.resize(shared.arbiters.len(), (0, now));
         shared.arbiters.iter().zip(seen.iter_mut()).all(|(desk, (sweeps, since))| {
@@ -314,7 +379,7 @@ async fn follow_events(
     gateway: Arc<Gateway>,
     mut events: mpsc::Receiver<Event>,
     joined: oneshot::Sender<std::result::Result<(), ClusterError>>,
-    thread: std::thread::JoinHandle<std::result::Result<(), ClusterError>>,
+    over: oneshot::Receiver<std::result::Result<(), ClusterError>>,
 ) {
     let mut joined = Some(joined);
     while let Some(event) = events.recv().await {
@@ -349,7 +414,7 @@ async fn follow_events(
         }
     }
     // The membership is over; its thread ends now.
-    match thread.join() {
+    match over.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => match joined.take() {
             Some(joined) => drop(joined.send(Err(error))),
@@ -389,7 +454,7 @@ impl Network {
         self.handle.leave().await;
     }
 
-    /// Nothing of it is left: its address is free.
+    /// Nothing listens any more: its address is free.
     pub(crate) async fn ended(&mut self) {
         if let Some(ended) = self.ended.take() {
             let _ = ended.await;
@@ -399,6 +464,7 @@ impl Network {
     pub(crate) fn close(&mut self) {
         self.handle.abandon();
         self.courier.close();
+        self.gateway.close("the silo has stopped");
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
@@ -407,14 +473,14 @@ impl Network {
 
 /// Looks whether a silo answers, by the way by which calls go.
 struct Knock {
-    runtime: Runtime,
+    runtime: Spawner,
     identity: Arc<OnceLock<Identity>>,
 }
 
 impl Probe for Knock {
     fn probe(&self, address: &str) -> Pending<Probed> {
         let (address, identity) = (address.to_owned(), self.identity.get().cloned());
-        let knocked = self.runtime.spawn(async move {
+        let knocked = self.runtime.run(async move {
             let Some(identity) = identity else { return Probed::Silent };
             let (connect_timeout, handshake_timeout) = (KNOCK, KNOCK);
             let limits = WireLimits { connect_timeout, handshake_timeout, ..WireLimits::default() };

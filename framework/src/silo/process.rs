@@ -25,12 +25,47 @@ use crate::{Error, Result};
 /// run are cut off.
 pub struct Silo {
     shared: Arc<Shared>,
-    system: System,
-    /// They end by themselves: the clock when every arbiter has.
-    _threads: [JoinHandle<()>; 2],
+    engine: Engine,
     /// A store that was given is its giver's to close.
     owns_store: bool,
     pub(crate) network: Option<Network>,
+}
+
+/// What a silo runs on.
+pub(crate) enum Engine {
+    Threads {
+        system: System,
+        /// They end by themselves: the clock when every arbiter has.
+        _threads: [JoinHandle<()>; 2],
+    },
+    #[cfg(feature = "testing")]
+    Simulated(Arc<dyn crate::world::Simulated>),
+}
+
+impl Engine {
+    /// A moment, by the silo's own clock: the caller may be in any runtime, or in none. `false`: the silo is dead.
+    async fn pause(&self) -> bool {
+        match self {
+            Self::Threads { system, .. } => {
+                let (done, wait) = oneshot::channel();
+                system.arbiter().spawn(async move {
+                    tokio::time::sleep(SWEEP * 2).await;
+                    let _ = done.send(());
+                });
+                wait.await.is_ok()
+            }
+            #[cfg(feature = "testing")]
+            Self::Simulated(world) => world.spawner().run(tokio::time::sleep(SWEEP * 2)).await.is_some(),
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            Self::Threads { system, .. } => system.stop(),
+            #[cfg(feature = "testing")]
+            Self::Simulated(world) => world.end(),
+        }
+    }
 }
 
 impl fmt::Debug for Silo {
@@ -40,8 +75,8 @@ impl fmt::Debug for Silo {
 }
 
 impl Silo {
-    pub(crate) fn new(shared: Arc<Shared>, system: System, threads: [JoinHandle<()>; 2], owns_store: bool) -> Self {
-        Self { shared, system, _threads: threads, owns_store, network: None }
+    pub(crate) fn new(shared: Arc<Shared>, engine: Engine, owns_store: bool) -> Self {
+        Self { shared, engine, owns_store, network: None }
     }
 
     /// Describes a silo.
@@ -153,7 +188,7 @@ impl Silo {
         let enough: Vec<u64> = sweeps().map(|sweeps| sweeps + 2).collect();
         let has_drained = || sweeps().zip(&enough).all(|(sweeps, enough)| sweeps >= *enough) && self.activations() == 0;
         while !has_drained() && tokio::time::Instant::now() < deadline {
-            if !self.pause().await {
+            if !self.engine.pause().await {
                 break;
             }
         }
@@ -205,22 +240,12 @@ impl Silo {
     /// What a process ends with after a second signal.
     pub const EXIT_AT_ONCE: u8 = 4;
 
-    /// A moment, by the silo's own clock: the caller may be in any runtime, or in none. `false`: the silo is dead.
-    async fn pause(&self) -> bool {
-        let (done, wait) = oneshot::channel();
-        self.system.arbiter().spawn(async move {
-            tokio::time::sleep(SWEEP * 2).await;
-            let _ = done.send(());
-        });
-        wait.await.is_ok()
-    }
-
     fn stop(&mut self) {
         self.shared.drain();
         if let Some(network) = &mut self.network {
             network.close();
         }
-        self.system.stop();
+        self.engine.stop();
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use actix_rt::ArbiterHandle;
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +16,7 @@ use crate::silo::cycle::{Found, Probe};
 use crate::silo::watch::Pulse;
 use crate::store::{Incarnation, Store, StoreError};
 use crate::telemetry::{Counter, Shard};
-use crate::wire::{Ask, EntityId, Identity, frames};
+use crate::wire::{Ask, EntityId, Identity, Running, frames};
 
 /// What everything in a silo shares.
 pub(crate) struct Shared {
@@ -55,8 +54,10 @@ pub(crate) struct Shared {
     unhosted: Mutex<HashSet<Arc<str>>>,
 }
 
+/// Takes a connection to where it runs.
+pub(crate) type Settle = Box<dyn Fn(Running) + Send + Sync>;
+
 /// An arbiter, seen from other threads.
-#[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) pulse: Pulse,
     pub(crate) shard: Shard,
@@ -66,8 +67,10 @@ pub(crate) struct Desk {
     pub(crate) live: AtomicUsize,
     /// Sweeps so far.
     pub(crate) sweeps: AtomicU64,
-    /// Where its tasks are spawned.
-    pub(crate) arbiter: OnceLock<ArbiterHandle>,
+    /// Those that live there.
+    pub(crate) connections: AtomicUsize,
+    /// Spawns one there.
+    pub(crate) settle: OnceLock<Settle>,
 }
 
 impl Desk {
@@ -78,7 +81,8 @@ impl Desk {
             notices: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
             sweeps: AtomicU64::new(0),
-            arbiter: OnceLock::new(),
+            connections: AtomicUsize::new(0),
+            settle: OnceLock::new(),
         }
     }
 }
@@ -126,6 +130,29 @@ impl Post {
     }
 }
 
+/// The body of a frame, for people.
+#[cfg(feature = "testing")]
+pub(crate) fn describe_post(body: &[u8]) -> String {
+    match rmp_serde::from_slice::<Post>(body) {
+        Ok(Post::Parcel(Parcel::Message { envelope, again, .. })) => {
+            let again = if again { ", again" } else { "" };
+            format!("message {} of {} to {}::{}{again}", envelope.sequence, envelope.from, envelope.to, envelope.method)
+        }
+        Ok(Post::Parcel(Parcel::Acknowledge { sender, by, sequence, .. })) => {
+            format!("{by} has message {sequence} of {sender}")
+        }
+        Ok(Post::Parcel(Parcel::Later { sender, by, sequence, .. })) => {
+            format!("{by} can't take message {sequence} of {sender} now")
+        }
+        Ok(Post::Parcel(Parcel::Forget { sender, target, sequence, .. })) => {
+            format!("{target} may forget {sender} up to {sequence}")
+        }
+        Ok(Post::Parcel(parcel)) => format!("word for {}", parcel.addressee()),
+        Ok(Post::Probe(_) | Post::Found(_)) => "a search for a cycle".into(),
+        Err(_) => "something".into(),
+    }
+}
+
 impl Shared {
     pub(crate) fn new(
         store: Arc<dyn Store>,
@@ -138,9 +165,9 @@ impl Shared {
     ) -> Self {
         let (seed, random) = identity.incarnation().as_u64_pair();
         Self {
+            clock: Arc::new(Clock::new(identity.world.clone())),
             identity,
             store,
-            clock: Arc::new(Clock::new()),
             lease,
             clustered,
             life: AtomicU64::new(0),

@@ -12,6 +12,8 @@ use crate::silo::agenda;
 use crate::silo::door::Registration;
 use crate::silo::shared::{Kinds, Shared};
 use crate::silo::sweep::{SWEEP, Sweep};
+#[cfg(feature = "testing")]
+use crate::{clock::BEAT, silo::watch::Watch, world::Spawner};
 
 /// The silo's thread: its actix system, its arbiters, its agenda.
 pub(crate) fn host(
@@ -25,12 +27,13 @@ pub(crate) fn host(
         let (mut arbiters, mut ready) = (Vec::new(), Vec::new());
         for index in 0..shared.arbiters.len() {
             let arbiter = Arbiter::new();
-            let _ = shared.arbiters[index].arbiter.set(arbiter.handle());
+            let handle = arbiter.handle();
+            // Dropped with its connection where the silo is about to end.
+            let _ = shared.arbiters[index].settle.set(Box::new(move |running| _ = handle.spawn(running)));
             let (kinds, shared) = (kinds.to_vec(), shared.clone());
             let (up, is_up) = oneshot::channel();
             arbiter.spawn(async move {
-                let hosts = kinds.iter().map(|kind| kind.start(&shared, index)).collect();
-                actix_rt::spawn(look_after(hosts, shared, index));
+                begin(&shared, &kinds, index);
                 let _ = up.send(());
             });
             ready.push(is_up);
@@ -41,14 +44,7 @@ pub(crate) fn host(
                 return arbiters;
             }
         }
-        let mut opened = Kinds::default();
-        for kind in kinds {
-            let (type_id, port, letterbox) = kind.open(shared);
-            opened.by_type.insert(type_id, port);
-            opened.by_name.insert(kind.kind(), letterbox);
-        }
-        let _ = shared.kinds.set(opened);
-        actix_rt::spawn(agenda::watch(shared.clone()));
+        open(shared, kinds);
         let _ = started.send(System::current());
         arbiters
     });
@@ -60,6 +56,46 @@ pub(crate) fn host(
         arbiter.stop();
         let _ = arbiter.join();
     }
+}
+
+/// The same in a simulation: everything on this very thread, as tasks of the process that polls this.
+#[cfg(feature = "testing")]
+pub(crate) async fn host_here(
+    shared: Arc<Shared>,
+    kinds: Vec<Arc<dyn Registration>>,
+    spawner: Spawner,
+    started: oneshot::Sender<()>,
+) {
+    for (index, desk) in shared.arbiters.iter().enumerate() {
+        let spawner = spawner.clone();
+        let _ = desk.settle.set(Box::new(move |running| spawner.spawn(running)));
+        begin(&shared, &kinds, index);
+    }
+    open(&shared, &kinds);
+    let mut watch = Watch::new(shared);
+    let _ = started.send(());
+    loop {
+        tokio::time::sleep(BEAT).await;
+        watch.beat();
+    }
+}
+
+/// Starts an arbiter's hosts, on its own thread.
+fn begin(shared: &Arc<Shared>, kinds: &[Arc<dyn Registration>], arbiter: usize) {
+    let hosts = kinds.iter().map(|kind| kind.start(shared, arbiter)).collect();
+    actix_rt::spawn(look_after(hosts, shared.clone(), arbiter));
+}
+
+/// When all of them have started.
+fn open(shared: &Arc<Shared>, kinds: &[Arc<dyn Registration>]) {
+    let mut opened = Kinds::default();
+    for kind in kinds {
+        let (type_id, port, letterbox) = kind.open(shared);
+        opened.by_type.insert(type_id, port);
+        opened.by_name.insert(kind.kind(), letterbox);
+    }
+    let _ = shared.kinds.set(opened);
+    actix_rt::spawn(agenda::watch(shared.clone()));
 }
 
 /// A bug of ours must not keep an arbiter from being looked after.

@@ -38,11 +38,29 @@ impl Pulse {
 /// The clock's thread: moves the coarse clock, ends what has waited too long, and watches for handlers that block
 /// their arbiter. A thread of its own, so that no handler can starve it.
 pub(crate) fn run(shared: &Arc<Shared>, stop: &Receiver<()>) {
-    let mut warned = vec![0; shared.arbiters.len()];
+    let mut watch = Watch::new(shared.clone());
     while stop.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+        watch.beat();
+    }
+    shared.deadlines.close();
+}
+
+/// What looks at a silo with every beat of its clock.
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    warned: Vec<u64>,
+}
+
+impl Watch {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { warned: vec![0; shared.arbiters.len()], shared }
+    }
+
+    pub(crate) fn beat(&mut self) {
+        let Self { shared, warned } = self;
         let now = shared.clock.advance();
         shared.deadlines.sweep(now);
-        for (arbiter, warned) in shared.arbiters.iter().zip(&mut warned) {
+        for (arbiter, warned) in shared.arbiters.iter().zip(warned) {
             let Some((word, since, method)) = arbiter.pulse.read() else { continue };
             let blocked = now.saturating_sub(since);
             if word == *warned || u128::from(blocked) < shared.limits.blocked_warning.as_millis() {
@@ -60,5 +78,4 @@ pub(crate) fn run(shared: &Arc<Shared>, stop: &Receiver<()>) {
             );
         }
     }
-    shared.deadlines.close();
 }

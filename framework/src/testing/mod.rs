@@ -2,6 +2,7 @@
 
 mod cluster;
 mod faulty;
+mod simulation;
 mod turn;
 
 pub mod conformance;
@@ -9,4 +10,5 @@ pub mod wire;
 
 pub use cluster::TestCluster;
 pub use faulty::{Fault, FaultyStore, Seen};
+pub use simulation::{Event, Failure, Faults, Injected, Point, Report, Simulated, Simulation, Sweep, Timeline};
 pub use turn::{Data, Effect, Sent, turn, turn_with};

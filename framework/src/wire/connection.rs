@@ -24,7 +24,7 @@ const FRAMES_MAX: u64 = 32;
 
 /// The task of one connection: it alone reads and writes the stream.
 ///
-/// Each round reads what is there, hands its frames on, and writes all that became ready meanwhile with one write. So what
+/// Each round reads what is there, hands some of its frames on, and writes all that became ready meanwhile with one write. So what
 /// a batch of requests is answered with leaves as one batch.
 pub(crate) struct Connection<S> {
     stream: S,
@@ -63,6 +63,11 @@ enum End {
 }
 
 impl End {
+    /// Whether the peer is there to be told.
+    fn has_farewell(&self) -> bool {
+        !matches!(self, End::Left(_) | End::Refused(Cause::Stalled | Cause::Silent, _))
+    }
+
     fn reason(&self) -> &str {
         match self {
             End::Closed(reason) | End::Left(reason) | End::Refused(_, reason) => reason,
@@ -105,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             self.stats.refuse(*cause, self.link.peer(), why);
         }
         tracing::debug!(peer = %self.link.peer(), reason = end.reason(), "connection over");
-        let queued = self.link.end();
+        let queued = self.link.end(end.has_farewell());
         self.finish(end.reason());
         self.farewell(&end, queued).await;
     }
@@ -154,7 +159,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     }
 
     fn may_read(&self) -> bool {
-        self.inbound.as_ref().is_some_and(|inbound| inbound.may_read(&self.link))
+        // A peer that takes no answers gets no more of them to take.
+        !self.link.is_clogged() && self.inbound.as_ref().is_some_and(|inbound| inbound.may_read(&self.link))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -181,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         let mut end = Ok(());
         self.more = false;
         while end.is_ok() && !self.link.is_closed() && self.may_read() {
-            if frames == FRAMES_MAX {
+            if frames == FRAMES_MAX || (frames > 0 && self.link.is_heavy()) {
                 self.more = true;
                 break;
             }
@@ -196,6 +202,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         }
         if frames > 0 {
             self.inside_since = None;
+            // Also of what was read long ago: nothing is read while it is handed on.
+            self.heard = true;
             self.stats.frames_in.fetch_add(frames, Ordering::Relaxed);
         }
         end.map(|()| frames > 0)
@@ -304,9 +312,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     /// Hands over what was queued, and why this is the end; then waits for the peer to close, too: a socket that is closed
     /// with something unread may take back what it had sent.
     async fn farewell(&mut self, end: &End, queued: Vec<u8>) {
+        if !end.has_farewell() {
+            return;
+        }
         let words = match end {
-            End::Left(_) | End::Refused(Cause::Stalled | Cause::Silent, _) => return,
-            End::Closed(reason) => reason.as_str(),
+            End::Left(reason) | End::Closed(reason) => reason.as_str(),
             // What exactly was wrong with its bytes is for the log, and not for whoever sent them.
             End::Refused(..) => "protocol violation",
         };
@@ -339,7 +349,7 @@ impl<S> Connection<S> {
 /// A task that is dropped, or panics, ends its connection like any other end does.
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
-        drop(self.link.end());
+        drop(self.link.end(false));
         self.finish("the connection's task was dropped");
     }
 }

@@ -12,6 +12,9 @@ use super::peer::Peer;
 /// A buffer that grew larger than this is given back when it is empty.
 const BUFFER_KEPT_BYTES: usize = 256 << 10;
 
+/// So much is written before more of the peer's frames are handed on.
+const HEAVY_BYTES: usize = 256 << 10;
+
 static LINKS: AtomicU64 = AtomicU64::new(1);
 
 /// The sending end of one connection. Clones are the same connection.
@@ -198,13 +201,29 @@ impl Link {
         frames
     }
 
-    /// Ends a connection that nobody polls; says the last frame that may have left. Those after it have not, and never will.
-    pub(crate) fn give_up(&self, reason: &str) -> u64 {
+    /// Ends a connection that nobody polls: what was not taken by then never leaves.
+    pub(crate) fn give_up(&self, reason: &str) {
         self.close(reason);
         let mut outgoing = self.outgoing();
         outgoing.ready = Vec::new();
         outgoing.frames = 0;
-        outgoing.taken
+    }
+
+    /// The last frame that may have left. When the connection is over, those after it have not, and never will.
+    pub(crate) fn left(&self) -> u64 {
+        self.outgoing().taken
+    }
+
+    /// There is enough to be written before more is made.
+    pub(super) fn is_heavy(&self) -> bool {
+        let outgoing = self.outgoing();
+        outgoing.ready.len() + outgoing.writing_bytes >= self.0.queued_bytes_max.min(HEAVY_BYTES)
+    }
+
+    /// The peer takes so little that half of what may wait does.
+    pub(super) fn is_clogged(&self) -> bool {
+        let outgoing = self.outgoing();
+        outgoing.ready.len() + outgoing.writing_bytes >= self.0.queued_bytes_max / 2
     }
 
     /// Goes to sleep, unless something happened since the connection last looked.
@@ -225,13 +244,16 @@ impl Link {
     }
 
     /// Over: nothing can be sent, and nothing that was queued takes memory.
-    pub(super) fn end(&self) -> Vec<u8> {
+    /// Says what was queued, for a farewell if there is one.
+    pub(super) fn end(&self, has_farewell: bool) -> Vec<u8> {
         let mut outgoing = self.outgoing();
         self.0.closed.store(true, Ordering::Release);
         outgoing.waker = None;
         outgoing.writing_bytes = 0;
-        // They leave with the goodbye.
-        outgoing.taken += std::mem::take(&mut outgoing.frames);
+        let frames = std::mem::take(&mut outgoing.frames);
+        if has_farewell {
+            outgoing.taken += frames;
+        }
         std::mem::take(&mut outgoing.ready)
     }
 

@@ -1,10 +1,12 @@
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::auth::{Insecure, Security};
@@ -13,6 +15,7 @@ use super::link::{Inbound, Link};
 use super::peer::Identity;
 use super::stats::Cause;
 use super::transport::{self, Either, Running};
+use crate::world::{Accepting, Socket, World};
 
 /// How long the listener waits after the system would not give it a connection, at first …
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
@@ -23,9 +26,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 const FAILURES_REMEMBERED: usize = 1024;
 
 /// Accepts connections at one address.
-#[derive(Debug)]
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: Accepting,
     address: SocketAddr,
     limits: WireLimits,
 }
@@ -39,14 +41,24 @@ pub(crate) enum BindError {
     Address { address: String, source: io::Error },
 }
 
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({})", self.address)
+    }
+}
+
 impl Listener {
     /// Listens at `host:port`, if `security` is enough for it.
-    pub(crate) async fn bind(address: &str, security: &Security, limits: &WireLimits) -> Result<Self, BindError> {
+    pub(crate) async fn bind(
+        address: &str,
+        security: &Security,
+        limits: &WireLimits,
+        world: &World,
+    ) -> Result<Self, BindError> {
         let wrong = |source| BindError::Address { address: address.to_owned(), source };
-        let resolved: Vec<SocketAddr> = lookup_host(address).await.map_err(wrong)?.collect();
+        let resolved = world.resolve(address).await.map_err(wrong)?;
         resolved.iter().try_for_each(|address| security.check(*address))?;
-        let socket = TcpListener::bind(resolved.as_slice()).await.map_err(wrong)?;
-        let address = socket.local_addr().map_err(wrong)?;
+        let (address, socket) = world.listen(&resolved).await.map_err(wrong)?;
         Ok(Self { socket, address, limits: limits.clone() })
     }
 
@@ -90,7 +102,33 @@ impl Listener {
 }
 
 async fn receive<I, H>(
-    socket: TcpStream,
+    socket: Socket,
+    from: SocketAddr,
+    me: Identity,
+    limits: WireLimits,
+    inbound: I,
+    settle: H,
+    visit: Visit,
+) where
+    I: Fn(&Link) -> Box<dyn Inbound> + Send + 'static,
+    H: Fn(Running),
+{
+    match socket {
+        Socket::Tcp(socket) => {
+            transport::tune(&socket, &limits);
+            // The socket is to wake the runtime that it lives in.
+            let move_here = |socket: TcpStream| socket.into_std().and_then(TcpStream::from_std);
+            receive_over(socket, move_here, from, me, limits, inbound, settle, visit).await;
+        }
+        #[cfg(feature = "testing")]
+        Socket::Simulated(stream) => receive_over(stream, Ok, from, me, limits, inbound, settle, visit).await,
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn receive_over<S, I, H>(
+    stream: S,
+    move_here: fn(S) -> io::Result<S>,
     from: SocketAddr,
     me: Identity,
     limits: WireLimits,
@@ -98,28 +136,27 @@ async fn receive<I, H>(
     settle: H,
     mut visit: Visit,
 ) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     I: Fn(&Link) -> Box<dyn Inbound> + Send + 'static,
     H: Fn(Running),
 {
-    transport::tune(&socket, &limits);
     if visit.is_penalised(&limits) {
         sleep(limits.penalty).await;
     }
-    match transport::welcome(socket, &me, &limits).await {
+    match transport::welcome(stream, &me, &limits).await {
         Ok((peer, Either::Tls(stream))) => {
             visit.is_known();
             let (_, running) = transport::start(stream, peer, &me, &limits, inbound);
             running.await;
         }
-        Ok((peer, Either::Plain(socket))) => {
+        Ok((peer, Either::Plain(stream))) => {
             visit.is_known();
             settle(Box::pin(async move {
-                // The socket is to wake the runtime that it lives in.
-                let socket = match socket.into_std().and_then(TcpStream::from_std) {
-                    Ok(socket) => socket,
+                let stream = match move_here(stream) {
+                    Ok(stream) => stream,
                     Err(error) => return me.stats.refuse(Cause::System, &from, &error),
                 };
-                let (_, running) = transport::start(socket, peer, &me, &limits, inbound);
+                let (_, running) = transport::start(stream, peer, &me, &limits, inbound);
                 running.await;
                 drop(visit);
             }));

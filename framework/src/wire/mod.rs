@@ -47,6 +47,8 @@ pub(crate) use {
 
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "testing")]
+pub(crate) use peer::Peer;
 #[cfg(test)]
 pub(crate) use {auth::Insecure, hello::Refusal, listener::BindError, stats::Cause, transport::AcceptError};
 #[cfg(any(test, feature = "testing"))]

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::auth::Security;
 use super::stats::WireStats;
+use crate::world::World;
 
 /// The versions of the protocol that this build speaks.
 pub(crate) const PROTOCOLS: RangeInclusive<u16> = 1..=1;
@@ -88,6 +89,7 @@ pub(crate) struct Identity {
     incarnation: Arc<Mutex<Uuid>>,
     admission: Arc<Admission>,
     nonces: Arc<Nonces>,
+    pub(crate) world: World,
 }
 
 impl Identity {
@@ -109,7 +111,17 @@ impl Identity {
             incarnation: Arc::new(Mutex::new(incarnation)),
             admission: Arc::new(|_, _| true),
             nonces: Arc::new(system_nonce),
+            world: World::default(),
         }
+    }
+
+    /// Of a process in this world.
+    pub(crate) fn in_world(self, world: World) -> Self {
+        #[cfg(feature = "testing")]
+        if let Some(simulated) = world.simulation().cloned() {
+            return Self { nonces: Arc::new(move || Some(simulated.nonce())), world, ..self };
+        }
+        Self { world, ..self }
     }
 
     pub(crate) fn incarnation(&self) -> Uuid {

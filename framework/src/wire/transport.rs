@@ -20,6 +20,7 @@ use super::link::{Inbound, Link};
 use super::peer::{Identity, Peer};
 use super::stats::Cause;
 use super::tls;
+use crate::world::Socket;
 
 /// After so much silence the operating system itself asks whether the other host is there …
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
@@ -80,7 +81,7 @@ pub(crate) async fn connect(
     limits: &WireLimits,
     inbound: impl FnOnce(&Link) -> Box<dyn Inbound>,
 ) -> Result<(Link, Running), ConnectError> {
-    let socket = match timeout(limits.connect_timeout, TcpStream::connect(address)).await {
+    let socket = match timeout(limits.connect_timeout, me.world.dial(address)).await {
         Ok(Ok(socket)) => socket,
         Ok(Err(source)) => {
             let address = address.to_owned();
@@ -93,6 +94,12 @@ pub(crate) async fn connect(
             let (address, waited) = (address.to_owned(), limits.connect_timeout);
             return Err(ConnectError::Timeout { address, waited, during: "connecting" });
         }
+    };
+    #[cfg_attr(not(feature = "testing"), allow(clippy::infallible_destructuring_match))]
+    let socket = match socket {
+        Socket::Tcp(socket) => socket,
+        #[cfg(feature = "testing")]
+        Socket::Simulated(stream) => return connect_over(stream, address, me, limits, inbound).await,
     };
     if is_itself(&socket) {
         return Err(ConnectError::Refused { address: address.to_owned() });
@@ -243,6 +250,12 @@ pub(super) fn start<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     inbound: impl FnOnce(&Link) -> Box<dyn Inbound>,
 ) -> (Link, Running) {
     let link = Link::new(peer, limits);
-    let connection = Connection::new(stream, link.clone(), inbound(&link), limits, me.stats.clone());
+    let inbound = inbound(&link);
+    #[cfg(feature = "testing")]
+    let inbound = match me.world.simulation() {
+        Some(simulated) => simulated.inbound(link.peer(), inbound),
+        None => inbound,
+    };
+    let connection = Connection::new(stream, link.clone(), inbound, limits, me.stats.clone());
     (link, connection.run().boxed())
 }

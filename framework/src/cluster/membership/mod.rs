@@ -25,7 +25,7 @@ use std::time::Duration;
 use std::{fmt, io, thread};
 
 use futures_util::future::join_all;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 #[cfg(feature = "testing")]
@@ -146,9 +146,12 @@ impl Membership {
     }
 
     /// Runs it on a thread of its own, so that no handler can keep it from renewing the lease.
-    pub(crate) fn spawn(self) -> io::Result<thread::JoinHandle<Result<(), ClusterError>>> {
+    pub(crate) fn spawn(self) -> io::Result<oneshot::Receiver<Result<(), ClusterError>>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name("grange-lease".into()).spawn(move || runtime.block_on(self.run()))
+        let (end, over) = oneshot::channel();
+        let running = async move { drop(end.send(self.run().await)) };
+        thread::Builder::new().name("grange-lease".into()).spawn(move || runtime.block_on(running))?;
+        Ok(over)
     }
 
     /// Runs it: ends when it was told to leave, when nobody holds a handle, or when the silo can't be in the cluster.

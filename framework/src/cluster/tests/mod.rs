@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use stage::{PARTITIONS, Stage};
 use uuid::Uuid;
 
-use crate::cluster::{ClusterError, Handle, Membership, Mutant, Probe, Probed, Settings, boot_ms};
+use crate::cluster::{ClusterError, Handle, Membership, Mutant, Probe, Probed, Settings};
 use crate::store::{MemoryMembers, Pending, Status};
 
 macro_rules! virtual_time {
@@ -448,7 +448,7 @@ fn on_a_thread_and_in_real_time_a_silo_is_replaced_as_well() {
             build: "test".into(),
             partitions: PARTITIONS,
             join: Duration::from_secs(5),
-            clock: Arc::new(boot_ms),
+            clock: Arc::new(crate::world::boot_ms),
             fresh: Arc::new(ids),
             mutant: None,
         };
@@ -478,7 +478,7 @@ fn on_a_thread_and_in_real_time_a_silo_is_replaced_as_well() {
     let took = until("replaced", &|| first.table().owned_by(first.incarnation()).len() == 64);
     assert!(took > Duration::from_secs(1) && took < Duration::from_secs(4), "{took:?}");
     assert_eq!(first.table().status(gone), Some(Status::Dead));
-    second_runs.join().unwrap().unwrap();
+    second_runs.blocking_recv().unwrap().unwrap();
 }
 
 /// Answers for itself, refuses for the others.

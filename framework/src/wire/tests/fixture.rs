@@ -153,7 +153,7 @@ pub(super) async fn pair(capacity: usize, limits: &WireLimits) -> (End, End) {
 
 /// A listener on loopback whose connections show up here.
 pub(super) async fn listen(me: &Identity, limits: &WireLimits) -> (String, UnboundedReceiver<End>) {
-    let listener = Listener::bind("127.0.0.1:0", &me.security, limits).await.expect("bound");
+    let listener = Listener::bind("127.0.0.1:0", &me.security, limits, &me.world).await.expect("bound");
     let address = listener.address().to_string();
     let (ends, accepted) = unbounded_channel();
     let inbound = move |link: &Link| -> Box<dyn Inbound> {

@@ -90,12 +90,12 @@ fn many_threads_share_a_connection_and_each_is_answered() {
 async fn outside_loopback_nothing_listens_without_a_secret_or_tls() {
     let limits = WireLimits::default();
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-        let bound = Listener::bind(address, &Security::open(), &limits).await;
+        let bound = Listener::bind(address, &Security::open(), &limits, &Default::default()).await;
         assert!(matches!(bound, Err(BindError::Insecure(Insecure::Open { .. }))), "{address}: {bound:?}");
     }
-    let bound = Listener::bind("127.0.0.1:0", &secret("too short"), &limits).await;
+    let bound = Listener::bind("127.0.0.1:0", &secret("too short"), &limits, &Default::default()).await;
     assert!(matches!(bound, Err(BindError::Insecure(Insecure::SecretShort { .. }))), "{bound:?}");
-    Listener::bind("0.0.0.0:0", &secret(SECRET), &limits).await.expect("a secret is enough");
+    Listener::bind("0.0.0.0:0", &secret(SECRET), &limits, &Default::default()).await.expect("a secret is enough");
 }
 
 #[tokio::test]

@@ -155,7 +155,7 @@ async fn certificates_come_from_files_and_wrong_ones_start_nothing() {
     let tls = Tls::from_files(path("ca"), path("cert"), path("key")).unwrap();
     let me = Identity::new(Role::Client, uuid::Uuid::new_v4(), "bank", None, Security::open().tls(tls));
     let limits = WireLimits::default();
-    Listener::bind("0.0.0.0:0", &me.security, &limits).await.expect("TLS is enough to listen everywhere");
+    Listener::bind("0.0.0.0:0", &me.security, &limits, &me.world).await.expect("TLS is enough to listen everywhere");
     let (address, _accepted) = listen(&silo(authority.tls("127.0.0.1")), &limits).await;
     connect(&address, &me, &limits).await.expect("connected");
 

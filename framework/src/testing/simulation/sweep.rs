@@ -1,0 +1,110 @@
+//! Every single fault: a run is repeated for each point at which something can go wrong, with just that (after Alvaro et al.,
+//! "Lineage-driven fault injection", SIGMOD 2015).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::faults::{Injected, Point};
+use super::stage::Plan;
+use super::{Simulated, Simulation};
+
+/// What a sweep came to.
+#[derive(Debug)]
+#[must_use = "a sweep that failed says so here"]
+pub struct Sweep {
+    /// Points of the run without faults.
+    pub points: usize,
+    /// Runs with one fault.
+    pub singles: usize,
+    /// Runs with two.
+    pub pairs: usize,
+    /// How often each fault was tried.
+    pub tried: BTreeMap<Injected, u64>,
+    /// Those that failed, the first ones.
+    pub failures: Vec<Failure>,
+}
+
+/// A run of a sweep that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong, and where.
+    pub faults: Vec<(Injected, Point)>,
+    /// What came of it, with the last events.
+    pub why: String,
+}
+
+/// So many failures are enough.
+const FAILURES_MAX: usize = 10;
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (fault, point) in &self.faults {
+            writeln!(f, "{fault:?} at {point}")?;
+        }
+        f.write_str(&self.why)
+    }
+}
+
+impl Sweep {
+    /// # Panics
+    /// When a run failed, with what went wrong in it.
+    #[track_caller]
+    pub fn expect_success(self) -> Self {
+        if let Some(failure) = self.failures.first() {
+            panic!("{} of {} runs failed; the first:\n{failure}", self.failures.len(), self.singles + self.pairs + 1);
+        }
+        self
+    }
+}
+
+impl Simulation {
+    /// Runs `body` once without faults, and then again for each fault at each of its points: what it asserts holds under every
+    /// single one. Then for so many pairs of them.
+    pub fn sweep(&self, pairs: usize, body: impl AsyncFn(Simulated)) -> Sweep {
+        let first = self.run_with(Plan::Exactly(BTreeMap::new()), true, &body);
+        let points = first.listed.clone();
+        let mut sweep =
+            Sweep { points: points.len(), singles: 0, pairs: 0, tried: BTreeMap::new(), failures: Vec::new() };
+        if let Err(why) = &first.outcome {
+            sweep.failures.push(Failure { faults: Vec::new(), why: first.told(why) });
+            return sweep;
+        }
+        let singles: Vec<(Injected, &Point)> =
+            points.iter().flat_map(|point| point.faults.iter().map(move |fault| (*fault, point))).collect();
+        for (fault, point) in &singles {
+            sweep.singles += 1;
+            if !self.tried(&mut sweep, &[(*fault, point)], &body) {
+                return sweep;
+            }
+        }
+        // Spread over all of them, the same ones each time.
+        let count = singles.len();
+        for pair in 0..pairs.min(count * count.saturating_sub(1)) {
+            let one = pair * 7_919 % count;
+            let other = (one + 1 + pair * 104_729 % (count - 1)) % count;
+            let (one, other) = (singles[one.min(other)], singles[one.max(other)]);
+            if one.1.number == other.1.number {
+                continue;
+            }
+            sweep.pairs += 1;
+            if !self.tried(&mut sweep, &[one, other], &body) {
+                return sweep;
+            }
+        }
+        sweep
+    }
+
+    /// `false`: there are failures enough.
+    fn tried(&self, sweep: &mut Sweep, faults: &[(Injected, &Point)], body: impl AsyncFn(Simulated)) -> bool {
+        let exactly = faults.iter().map(|(fault, point)| (point.number, *fault)).collect();
+        let report = self.run_with(Plan::Exactly(exactly), false, &body);
+        for (fault, _) in faults {
+            *sweep.tried.entry(*fault).or_default() += 1;
+        }
+        if let Err(why) = &report.outcome {
+            let faults = faults.iter().map(|(fault, point)| (*fault, (*point).clone())).collect();
+            sweep.failures.push(Failure { faults, why: report.told(why) });
+        }
+        sweep.failures.len() < FAILURES_MAX
+    }
+}

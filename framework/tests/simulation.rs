@@ -1,0 +1,106 @@
+//! A cluster in one thread, under virtual time.
+
+use grange::prelude::*;
+use grange::testing::{Faults, Injected, Report, Simulated, Simulation};
+
+#[entity]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: u64,
+    log: Vec<u64>,
+}
+
+#[entity]
+impl Account {
+    async fn balance(&self) -> u64 {
+        self.balance
+    }
+    async fn deposit(&mut self, amount: u64) -> u64 {
+        self.balance += amount;
+        self.balance
+    }
+    async fn transfer(&mut self, to: String, amount: u64, turn: &mut Turn<Self>) -> Result<(), String> {
+        self.balance = self.balance.checked_sub(amount).ok_or("insufficient funds")?;
+        let payee = turn.entity::<Account>(to);
+        turn.send(payee.receive(amount).then(turn.me().on_received(amount)));
+        Ok(())
+    }
+    async fn receive(&mut self, amount: u64) {
+        self.balance += amount;
+        self.log.push(amount);
+    }
+    async fn on_received(&mut self, amount: u64, outcome: Outcome<()>) {
+        if outcome.is_err() {
+            self.balance += amount;
+        }
+    }
+    async fn log(&self) -> Vec<u64> {
+        self.log.clone()
+    }
+}
+
+fn simulation(seed: u64) -> Simulation {
+    Simulation::new(seed).silos(3, |silo| silo.entity::<Account>())
+}
+
+const PAYEES: [&str; 3] = ["one", "two", "three"];
+
+/// Ten transfers of rising amounts to each of three others, each tried until it is answered.
+async fn transfers(cluster: Simulated) {
+    let client = cluster.client();
+    let from = client.entity::<Account>("from");
+    let key = cluster.key();
+    while from.deposit(1_000).idempotent(key).await.is_err() {}
+    for amount in 1..=10 {
+        for payee in PAYEES {
+            let key = cluster.key();
+            while from.transfer(payee.into(), amount).idempotent(key).await.is_err() {}
+        }
+    }
+    cluster.calm().await;
+    cluster.settled(Duration::from_secs(120)).await;
+    assert_eq!(from.balance().await, Ok(1_000 - 3 * 55));
+    for payee in PAYEES {
+        let to = client.entity::<Account>(payee);
+        assert_eq!(to.balance().await, Ok(55));
+        assert_eq!(to.log().await, Ok((1..=10).collect()), "each once, in order");
+    }
+    assert_eq!(cluster.dead_letters().await, 0);
+}
+
+#[test]
+fn a_cluster_runs_in_virtual_time() {
+    let report = simulation(1).run(async |cluster| {
+        let account = cluster.client().entity::<Account>("a");
+        assert_eq!(account.deposit(5).await, Ok(5));
+        cluster.advance(Duration::from_secs(500)).await;
+        assert_eq!(account.balance().await, Ok(5));
+        cluster.now()
+    });
+    let (points, now) = (report.points, report.expect_success());
+    assert!(points > 0 && now > Duration::from_secs(500), "{points} points until {now:?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let run = |seed| simulation(seed).faults(Faults::all()).clocks_that_drift().run(transfers);
+    for seed in 0..20 {
+        let [one, other]: [Report; 2] = [run(seed), run(seed)];
+        if one.timeline.hash() != other.timeline.hash() {
+            let differs = one.timeline.events().zip(other.timeline.events()).find(|(one, other)| one != other);
+            panic!("seed {seed} was two runs, {one:?} and {other:?}, which differ first in {differs:#?}");
+        }
+    }
+    assert_ne!(run(1).timeline.hash(), run(2).timeline.hash());
+}
+
+#[test]
+fn transfers_are_applied_once_and_in_order_whatever_goes_wrong() {
+    let mut injected = std::collections::BTreeMap::<Injected, u64>::new();
+    for seed in 0..50 {
+        let report = simulation(seed).faults(Faults::all()).clocks_that_drift().run(transfers);
+        report.injected.iter().for_each(|(fault, count)| *injected.entry(*fault).or_default() += count);
+        report.expect_success();
+    }
+    assert_eq!(injected.len(), Injected::ALL.len(), "each fault was injected somewhere: {injected:?}");
+}
