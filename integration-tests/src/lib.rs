@@ -6,7 +6,8 @@
 //! only the recording and the final state says which promise was broken, by name. `bench` puts these
 //! together, and `chaos` kills silos meanwhile.
 //!
-//! Seeds repeat the choices of a run, not its timing: real processes have that of their own.
+//! Seeds repeat the choices of a run, not its timing: real processes have that of their own. In [`simulation`] the same entities, load
+//! and verifier meet a cluster in one thread, where a seed repeats everything.
 
 pub mod application;
 pub mod bench;
@@ -16,5 +17,6 @@ pub mod proxy;
 pub mod random;
 pub mod recording;
 pub mod servers;
+pub mod simulation;
 pub mod verifier;
 pub mod wait;

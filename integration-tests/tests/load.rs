@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use grange::Silo;
 use integration_tests::application::host;
-use integration_tests::load::{Load, Pace, Population, open_accounts, settle};
+use integration_tests::load::{Keys, Load, Pace, Population, open_accounts, settle};
 use integration_tests::random::{Random, seed};
 use integration_tests::recording::{Journal, Recording};
 use integration_tests::verifier::{History, verify};
@@ -17,10 +17,17 @@ async fn a_load_on_one_silo_keeps_every_promise() {
     let directory = tempfile::tempdir().unwrap();
     let silo = host(Silo::builder()).embedded(directory.path().join("data")).start().await.unwrap();
     let (client, population) = (silo.client(), Population::new("", 12));
-    open_accounts(&client, &population).await;
+    open_accounts(&client, &population, &Keys::default()).await;
     let journal = Journal::create(&directory.path().join("journal"));
     let settings = Pace { tasks: 12, pause_us_max: 2_000 };
-    let load = Load::start(std::slice::from_ref(&client), &journal, &population, &mut Random::new(seed), &settings);
+    let load = Load::start(
+        std::slice::from_ref(&client),
+        &journal,
+        &population,
+        &mut Random::new(seed),
+        &settings,
+        &Keys::default(),
+    );
     tokio::time::sleep(Duration::from_secs(2)).await;
     load.stop().await;
     let state = settle(&client, &population, LIMIT).await;

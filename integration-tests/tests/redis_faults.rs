@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use integration_tests::bench::{Bench, Plan};
-use integration_tests::load::{Population, open_accounts};
+use integration_tests::load::{Keys, Population, open_accounts};
 use integration_tests::proxy::{Direction, Proxy};
 use integration_tests::random::seed;
 use integration_tests::servers::{Fsync, Redis, RedisSettings};
@@ -24,7 +24,7 @@ async fn with_proxies(name: &str) -> Bench {
 async fn begins_anew(bench: &mut Bench) {
     // The old ones have done work of which the next recording knows nothing.
     bench.population = Population::new("anew-", 24);
-    open_accounts(&bench.client().await, &bench.population).await;
+    open_accounts(&bench.client().await, &bench.population, &Keys::default()).await;
     let work = bench.work().await;
     bench.pass(Duration::from_secs(2)).await;
     let verdict = bench.judge_good(work, History::Kept).await;

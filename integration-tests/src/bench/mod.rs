@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 pub use hosted::Hosted;
 pub use plan::{Plan, Store};
 
-use crate::load::{Load, Population, open_accounts, read_state};
+use crate::load::{Keys, Load, Population, open_accounts, read_state};
 use crate::random::Random;
 use crate::recording::{Journal, Recording};
 use crate::servers::{Redis, SiloProcess, SiloSettings, free_port};
@@ -90,7 +90,7 @@ impl Bench {
         for _ in 0..bench.plan.silos {
             bench.add_silo().await;
         }
-        open_accounts(&bench.client().await, &bench.population).await;
+        open_accounts(&bench.client().await, &bench.population, &Keys::default()).await;
         bench
     }
 
@@ -166,7 +166,8 @@ impl Bench {
     pub fn work_through(&mut self, clients: &[Client]) -> Work {
         self.journals += 1;
         let journal = Journal::create(&self.path(&format!("journal-{}", self.journals)));
-        let load = Load::start(clients, &journal, &self.population, &mut self.random, &self.plan.pace);
+        let load =
+            Load::start(clients, &journal, &self.population, &mut self.random, &self.plan.pace, &Keys::default());
         Work { load, journal }
     }
 

@@ -6,8 +6,10 @@ mod settle;
 mod worker;
 
 use std::fmt;
+use std::sync::Arc;
 
 use grange::Client;
+use grange::prelude::Uuid;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -18,6 +20,34 @@ use worker::Worker;
 use crate::random::Random;
 use crate::recording::Journal;
 use crate::wait::{LIMIT, within};
+
+/// Where idempotency keys come from.
+#[derive(Clone)]
+pub struct Keys(Arc<dyn Fn() -> Uuid + Send + Sync>);
+
+impl Keys {
+    /// From here.
+    pub fn new(keys: impl Fn() -> Uuid + Send + Sync + 'static) -> Self {
+        Self(Arc::new(keys))
+    }
+
+    /// A fresh one.
+    pub fn fresh(&self) -> Uuid {
+        (self.0)()
+    }
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self::new(Uuid::now_v7)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys")
+    }
+}
 
 /// How much work there is.
 #[derive(Debug, Clone)]
@@ -54,6 +84,7 @@ impl Load {
         population: &Population,
         random: &mut Random,
         pace: &Pace,
+        keys: &Keys,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -65,6 +96,7 @@ impl Load {
                 random: random.fork(),
                 task: task as u64,
                 written: 0,
+                keys: keys.clone(),
             };
             tasks.spawn(worker.work(stopped.clone(), pace.pause_us_max));
         }

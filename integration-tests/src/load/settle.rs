@@ -5,8 +5,8 @@ use grange::prelude::*;
 use tokio::time::{Instant, sleep};
 
 use crate::application::{Ledger, OPENING, Once, Register, Source, Window};
-use crate::load::Population;
 use crate::load::persist::PATIENCE;
+use crate::load::{Keys, Population};
 use crate::verifier::FinalState;
 
 /// How long a read of the final state is tried; everything is well by then.
@@ -16,10 +16,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Panics
 /// When one can't be opened.
-pub async fn open_accounts(client: &Client, population: &Population) {
+pub async fn open_accounts(client: &Client, population: &Population, keys: &Keys) {
     for name in &population.ledgers {
         let ledger = client.entity::<Ledger>(name);
-        let key = Uuid::now_v7();
+        let key = keys.fresh();
         surely(&format!("opening {name}"), || ledger.open(OPENING).timeout(TIMEOUT).idempotent(key)).await;
     }
 }

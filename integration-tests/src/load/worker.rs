@@ -6,8 +6,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::application::{Ledger, Once, Register, Source};
-use crate::load::Population;
 use crate::load::persist::{ended, persist};
+use crate::load::{Keys, Population};
 use crate::random::Random;
 use crate::recording::{Ended, Journal, Operation};
 
@@ -23,6 +23,7 @@ pub(crate) struct Worker {
     pub(crate) task: u64,
     /// How many values it wrote: no two writes of a run write the same.
     pub(crate) written: u64,
+    pub(crate) keys: Keys,
 }
 
 impl Worker {
@@ -49,7 +50,7 @@ impl Worker {
                 Operation::Write { register, value: (self.task + 1) << 32 | self.written }
             }
             6..8 => Operation::Read { register },
-            _ => Operation::Add { list, id: Uuid::now_v7() },
+            _ => Operation::Add { list, id: self.keys.fresh() },
         }
     }
 
@@ -58,7 +59,7 @@ impl Worker {
             Operation::Read { .. } => None,
             // Some writes are plain asks: their outcome may stay unknown.
             Operation::Write { .. } if self.random.below(2) == 0 => None,
-            _ => Some(Uuid::now_v7()),
+            _ => Some(self.keys.fresh()),
         };
         let number = self.journal.ask(operation.clone(), key);
         let (ended, retries) = self.ask(&operation, key).await;

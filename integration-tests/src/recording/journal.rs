@@ -13,7 +13,7 @@ use crate::recording::{Ended, Entry, Operation};
 /// An operation's number in its journal.
 pub type Number = u64;
 
-/// A file with a line for each thing that happened to an operation. The order of the lines is an order in which they
+/// A file, or a list in memory, with a line for each thing that happened to an operation. The order of the lines is an order in which they
 /// happened: one that ended before another was asked stands before it.
 #[derive(Clone)]
 pub struct Journal(Arc<Inner>);
@@ -22,15 +22,25 @@ struct Inner {
     path: PathBuf,
     began: Instant,
     lines: Mutex<Lines>,
-    /// How many lines are known to be on disk.
+    /// `None`: it is kept in memory.
+    disk: Option<Disk>,
+}
+
+struct Disk {
+    /// How many lines are known to be on it.
     synced: watch::Receiver<u64>,
     wake: mpsc::Sender<()>,
 }
 
 struct Lines {
-    file: File,
+    kept: Kept,
     written: u64,
     operations: u64,
+}
+
+enum Kept {
+    File(File),
+    Memory(Vec<Entry>),
 }
 
 impl fmt::Debug for Journal {
@@ -48,8 +58,9 @@ impl Journal {
         let file = File::create_new(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let (wake, woken) = mpsc::channel();
         let (syncs, synced) = watch::channel(0);
-        let lines = Mutex::new(Lines { file, written: 0, operations: 0 });
-        let inner = Arc::new(Inner { path: path.to_owned(), began: Instant::now(), lines, synced, wake });
+        let lines = Mutex::new(Lines { kept: Kept::File(file), written: 0, operations: 0 });
+        let disk = Some(Disk { synced, wake });
+        let inner = Arc::new(Inner { path: path.to_owned(), began: Instant::now(), lines, disk });
         let weak = Arc::downgrade(&inner);
         let sync = move || {
             // One sync for all that was written since the last one.
@@ -58,7 +69,8 @@ impl Journal {
                 let Some(inner) = weak.upgrade() else { return };
                 let opened = {
                     let lines = inner.lines.lock().unwrap_or_else(PoisonError::into_inner);
-                    lines.file.try_clone().map(|file| (file, lines.written))
+                    let Kept::File(file) = &lines.kept else { return };
+                    file.try_clone().map(|file| (file, lines.written))
                 };
                 let (file, written) = opened.expect("a second handle of the journal");
                 file.sync_data().expect("the journal on disk");
@@ -67,6 +79,20 @@ impl Journal {
         };
         std::thread::Builder::new().name("journal".into()).spawn(sync).expect("a thread");
         Self(inner)
+    }
+
+    /// An empty journal that dies with the test: where virtual time passes, nothing may wait for a disk.
+    pub fn in_memory() -> Self {
+        let lines = Mutex::new(Lines { kept: Kept::Memory(Vec::new()), written: 0, operations: 0 });
+        Self(Arc::new(Inner { path: PathBuf::from("in memory"), began: Instant::now(), lines, disk: None }))
+    }
+
+    /// What is in a journal in memory.
+    pub fn entries(&self) -> Vec<Entry> {
+        match &self.lines().kept {
+            Kept::Memory(entries) => entries.clone(),
+            Kept::File(_) => Vec::new(),
+        }
     }
 
     /// Where it is.
@@ -79,24 +105,25 @@ impl Journal {
         let mut lines = self.lines();
         let number = lines.operations;
         lines.operations += 1;
-        self.write(&mut lines, &Entry::Asked { number, at: self.at(), operation, key });
+        Self::write(&mut lines, Entry::Asked { number, at: self.at(), operation, key });
         number
     }
 
     /// Before a finished operation is asked for once more, under its key.
     pub fn ask_again(&self, number: Number, operation: Operation, key: Uuid) {
-        self.write(&mut self.lines(), &Entry::Asked { number, at: self.at(), operation, key: Some(key) });
+        Self::write(&mut self.lines(), Entry::Asked { number, at: self.at(), operation, key: Some(key) });
     }
 
     /// After an operation has ended; returns when that is on disk. Only then does it count as answered.
     pub async fn end(&self, number: Number, ended: Ended, retries: u32) {
         let written = {
             let mut lines = self.lines();
-            self.write(&mut lines, &Entry::Ended { number, at: self.at(), ended, retries });
+            Self::write(&mut lines, Entry::Ended { number, at: self.at(), ended, retries });
             lines.written
         };
-        let _ = self.0.wake.send(());
-        let mut synced = self.0.synced.clone();
+        let Some(Disk { synced, wake }) = &self.0.disk else { return };
+        let _ = wake.send(());
+        let mut synced = synced.clone();
         synced.wait_for(|synced| *synced >= written).await.expect("the journal's thread");
     }
 
@@ -104,10 +131,15 @@ impl Journal {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, lines: &mut Lines, entry: &Entry) {
-        let mut line = serde_json::to_vec(entry).expect("an entry as JSON");
-        line.push(b'\n');
-        lines.file.write_all(&line).expect("writing the journal");
+    fn write(lines: &mut Lines, entry: Entry) {
+        match &mut lines.kept {
+            Kept::File(file) => {
+                let mut line = serde_json::to_vec(&entry).expect("an entry as JSON");
+                line.push(b'\n');
+                file.write_all(&line).expect("writing the journal");
+            }
+            Kept::Memory(entries) => entries.push(entry),
+        }
         lines.written += 1;
     }
 

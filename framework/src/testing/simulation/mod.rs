@@ -121,7 +121,8 @@ impl<T> Report<T> {
         }
     }
 
-    fn told(&self, why: &str) -> String {
+    /// Why it failed, for people: with its last events and how it is repeated.
+    pub fn told(&self, why: &str) -> String {
         let skip = (self.timeline.events().count()).saturating_sub(SHOWN);
         let mut told = format!("a simulation failed: {why}\n\nits last events:\n");
         for event in self.timeline.events().skip(skip) {
@@ -463,15 +464,20 @@ impl Simulated {
     pub async fn settled(&self, limit: Duration) {
         let end = tokio::time::Instant::now() + limit;
         loop {
-            let due = self.0.store.due(Partitions::All, u64::MAX, 10).await.unwrap_or_default();
-            if due.is_empty() {
+            let names = self.due().await;
+            if names.is_empty() {
                 return;
             }
-            let names: Vec<String> = due.iter().map(|due| due.id.to_string()).collect();
             let over = tokio::time::Instant::now() >= end;
             assert!(!over, "something is still under way after {limit:?}, at {}", names.join(", "));
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Who still has something under way.
+    pub async fn due(&self) -> Vec<String> {
+        let due = self.0.store.due(Partitions::All, u64::MAX, usize::MAX).await.unwrap_or_default();
+        due.iter().map(|due| due.id.to_string()).collect()
     }
 
     /// Dead letters: messages that ended without their effect.

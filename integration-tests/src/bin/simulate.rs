@@ -1,0 +1,123 @@
+//! Runs a cluster in one thread, under virtual time, from many seeds: `cargo xtask simulate`.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use grange::testing::{Faults, Injected};
+use integration_tests::simulation::chance;
+
+const HELP: &str = "\
+cargo xtask simulate [--seeds N] [--from SEED]
+
+Runs N simulations, 100 unless said otherwise, from this seed on or from 0: three silos, a client, the network and the store in one
+thread under virtual time, with a load and every kind of fault. Each is judged from outside, by the verifier of the real processes.
+Exit status: 0 all is well, 1 a promise was broken, 2 wrong command line.";
+
+#[derive(Default)]
+struct Sum {
+    injected: BTreeMap<Injected, u64>,
+    points: u64,
+    events: u64,
+    operations: u64,
+    messages: u64,
+    unknown: u64,
+    failures: Vec<(u64, String)>,
+}
+
+/// So many failures are shown.
+const SHOWN: usize = 3;
+
+#[expect(clippy::print_stdout, reason = "the report is what this program is for")]
+#[allow(clippy::disallowed_methods, reason = "how long the program takes")]
+fn main() -> ExitCode {
+    let (seeds, from) = match parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(mistake) => {
+            eprintln!("simulate: {mistake}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    let started = Instant::now();
+    let (next, sum) = (AtomicU64::new(from), Mutex::new(Sum::default()));
+    std::panic::set_hook(Box::new(|_| {}));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds {
+                        return;
+                    }
+                    let report = chance::run(seed, Faults::all());
+                    let mut sum = sum.lock().expect("whole");
+                    report.injected.iter().for_each(|(fault, count)| *sum.injected.entry(*fault).or_default() += count);
+                    sum.points += report.points;
+                    sum.events += report.timeline.len();
+                    match &report.outcome {
+                        Ok(verdict) => {
+                            sum.operations += verdict.figures.operations;
+                            sum.messages += verdict.figures.messages;
+                            sum.unknown += verdict.figures.unknown;
+                        }
+                        Err(why) => {
+                            let text = if sum.failures.len() < SHOWN { report.told(why) } else { String::new() };
+                            sum.failures.push((seed, text));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let sum = sum.into_inner().expect("whole");
+    for (seed, text) in sum.failures.iter().take(SHOWN) {
+        println!("seed {seed}:\n{text}\n");
+    }
+    println!("seeds         {seeds}, from {from}");
+    println!("took          {:.1} s", started.elapsed().as_secs_f64());
+    println!("events        {}, {} of them points where something could go wrong", sum.events, sum.points);
+    println!(
+        "operations    {}, {} of unknown outcome; {} numbered messages",
+        sum.operations, sum.unknown, sum.messages
+    );
+    println!("faults        {}", sum.injected.values().sum::<u64>());
+    for (fault, count) in &sum.injected {
+        println!("  {:<18} {count}", format!("{fault:?}"));
+    }
+    println!(
+        "checked       I2 conservation, I3 nothing acknowledged is lost, I4 exactly once, I5 order, I6 same reply,"
+    );
+    println!("              I8 drained, I10 linearizable; no run that does not end");
+    let failed: Vec<u64> = sum.failures.iter().map(|(seed, _)| *seed).collect();
+    println!(
+        "violations    {}{}",
+        failed.len(),
+        if failed.is_empty() { String::new() } else { format!(": seeds {failed:?}") }
+    );
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// `None`: help is wanted.
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<(u64, u64)>, String> {
+    let (mut seeds, mut from) = (100, 0);
+    while let Some(option) = arguments.next() {
+        if ["--help", "-h"].contains(&option.as_str()) {
+            return Ok(None);
+        }
+        let value = arguments.next();
+        let number = value.as_deref().and_then(|value| value.parse::<u64>().ok());
+        let number = number.ok_or_else(|| format!("{option} {}: a number is missing", value.unwrap_or_default()));
+        match option.as_str() {
+            "--seeds" => seeds = number?,
+            "--from" => from = number?,
+            other => return Err(format!("it does not know `{other}`")),
+        }
+    }
+    Ok(Some((seeds, from)))
+}

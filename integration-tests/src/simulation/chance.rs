@@ -1,0 +1,84 @@
+//! A load, and whatever goes wrong by chance; the verdict is that of real processes.
+
+use std::time::Duration;
+
+use grange::testing::{Faults, Report, Simulated, Simulation};
+
+use crate::application::host;
+use crate::load::{Keys, Load, Pace, Population, open_accounts, read_state};
+use crate::random::Random;
+use crate::recording::{Journal, Recording};
+use crate::verifier::{History, Verdict, verify};
+
+/// How long the load works, in virtual time.
+const WORKS: Duration = Duration::from_secs(20);
+
+/// How long everything may take to come to its end when the faults are over.
+const SETTLES: Duration = Duration::from_secs(120);
+
+/// Silos.
+const SILOS: usize = 3;
+
+/// The run of this seed.
+pub fn run(seed: u64, faults: Faults) -> Report<Verdict> {
+    Simulation::new(seed).silos(SILOS, host).faults(faults).clocks_that_drift().run(async |cluster| {
+        let verdict = judged(&cluster, seed).await;
+        assert!(verdict.is_good(), "{verdict}");
+        verdict
+    })
+}
+
+async fn judged(cluster: &Simulated, seed: u64) -> Verdict {
+    let (client, population) = (cluster.client(), Population::new("", 8));
+    let keys = {
+        let cluster = cluster.clone();
+        Keys::new(move || cluster.key())
+    };
+    open_accounts(&client, &population, &keys).await;
+    let journal = Journal::in_memory();
+    let pace = Pace { tasks: 6, pause_us_max: 300_000 };
+    let mut random = Random::new(seed);
+    let clients = [client.clone()];
+    let load = Load::start(&clients, &journal, &population, &mut random, &pace, &keys);
+    disturb(cluster, &mut random).await;
+    load.stop().await;
+    cluster.calm().await;
+    let end = cluster.now() + SETTLES;
+    let state = loop {
+        let mut state = read_state(&client, &population).await;
+        state.due = Some(cluster.due().await);
+        if state.is_drained() || cluster.now() > end {
+            break state;
+        }
+        cluster.advance(Duration::from_millis(200)).await;
+    };
+    let recording = Recording::of(journal.entries()).unwrap_or_else(|error| panic!("{error}"));
+    verify(&recording, &state, History::Kept)
+}
+
+/// What is no fault at a point: parts of the network that don't reach each other, silos that come and go.
+async fn disturb(cluster: &Simulated, random: &mut Random) {
+    const STEPS: u32 = 10;
+    let name = |random: &mut Random| match random.index(SILOS + 1) {
+        SILOS => "client".to_owned(),
+        number => format!("silo-{number}"),
+    };
+    for _ in 0..STEPS {
+        cluster.advance(WORKS / STEPS).await;
+        match random.below(8) {
+            0 => cluster.part(&name(random), &name(random)),
+            1 => {
+                let (one, other) = (name(random), name(random));
+                cluster.part(&one, &other);
+                cluster.part(&other, &one);
+            }
+            2 => {
+                let silo = random.index(SILOS);
+                let left = cluster.leave(silo).await;
+                cluster.note(format!("silo-{silo} left: {left:?}"));
+                let _ = cluster.restart(silo).await;
+            }
+            _ => cluster.heal(),
+        }
+    }
+}

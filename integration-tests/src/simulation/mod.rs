@@ -1,0 +1,3 @@
+//! The cluster in one thread, under virtual time.
+
+pub mod chance;
