@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use uuid::Uuid;
@@ -276,6 +277,8 @@ struct Seat {
     address: String,
     process: Arc<Process>,
     silo: Option<Silo>,
+    /// Another life of it begins.
+    is_starting: bool,
 }
 
 impl fmt::Debug for Simulated {
@@ -304,11 +307,15 @@ impl Simulated {
         let described = (self.0.describe)(Silo::builder().workers(2));
         let silo = described.store(Arc::new(way)).cluster("simulation").listen(address);
         self.0.stage.note(name, "starts");
-        let silo = silo.in_world(World::simulated(process.clone())).start().await;
+        let starting = std::pin::pin!(silo.in_world(World::simulated(process.clone())).start());
+        let silo = match select(starting, std::pin::pin!(process.died())).await {
+            Either::Left((silo, _)) => silo,
+            Either::Right(_) => Err(Error::Stopped("it died while it started".into())),
+        };
         if silo.is_err() {
             process.kill();
         }
-        Ok(Seat { address: address.to_owned(), process, silo: Some(silo?) })
+        Ok(Seat { address: address.to_owned(), process, silo: Some(silo?), is_starting: false })
     }
 
     /// The client: a process of its own, beside the silos.
@@ -378,22 +385,24 @@ impl Simulated {
         }
     }
 
-    /// One that crashed is started again, at its address; one that lives dies first.
+    /// One that crashed is started again, at its address; one that lives dies first. One that starts already is left alone.
     ///
     /// # Errors
     /// What [`SiloBuilder::start`] says.
     pub async fn restart(&self, silo: usize) -> Result<()> {
         let (address, name) = {
             let mut silos = self.silos();
-            let Some(seat) = silos.get_mut(silo) else { return Ok(()) };
+            let Some(seat) = silos.get_mut(silo).filter(|seat| !seat.is_starting) else { return Ok(()) };
             seat.process.kill();
-            seat.silo = None;
+            seat.is_starting = true;
+            drop(seat.silo.take());
             (seat.address.clone(), seat.process.name.clone())
         };
-        let seat = self.seat(&address, &name).await?;
-        if let Some(place) = self.silos().get_mut(silo) {
-            *place = seat;
-        }
+        let started = self.seat(&address, &name).await;
+        let mut silos = self.silos();
+        let Some(place) = silos.get_mut(silo) else { return Ok(()) };
+        place.is_starting = false;
+        *place = started?;
         Ok(())
     }
 
@@ -442,7 +451,7 @@ impl Simulated {
         loop {
             let versions: Vec<Option<u64>> = {
                 let silos = self.silos();
-                let up = silos.iter().filter(|seat| seat.silo.is_some());
+                let up = silos.iter().filter(|seat| seat.silo.is_some() || seat.is_starting);
                 up.map(|seat| match seat.process.is_dead() || seat.process.is_paused() {
                     true => None,
                     false => seat.silo.as_ref().and_then(Silo::table_version),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::io::DuplexStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 use uuid::Uuid;
 
@@ -31,6 +31,7 @@ pub(super) struct Process {
     rate: u64,
     tasks: mpsc::UnboundedSender<BoxFuture<'static, ()>>,
     dead: AtomicBool,
+    died: Notify,
     /// It is not polled before then; 0: it runs.
     paused_until: AtomicU64,
     waker: Mutex<Option<Waker>>,
@@ -64,6 +65,7 @@ impl Process {
             rate,
             tasks,
             dead: AtomicBool::new(false),
+            died: Notify::new(),
             paused_until: AtomicU64::new(0),
             waker: Mutex::default(),
             crashed,
@@ -87,7 +89,17 @@ impl Process {
     pub(super) fn kill(&self) {
         if !self.dead.swap(true, Ordering::AcqRel) {
             self.network.cut_all(&self.name);
+            self.died.notify_waiters();
             self.wake();
+        }
+    }
+
+    /// Waits for its death.
+    pub(super) async fn died(&self) {
+        let mut died = std::pin::pin!(self.died.notified());
+        died.as_mut().enable();
+        if !self.is_dead() {
+            died.await;
         }
     }
 
