@@ -12,6 +12,8 @@ const HELP: &str = "\
 cargo xtask test [--long]   everything the tests need, then all tests and documentation examples
 cargo xtask chaos [--seconds N] [--seed S] [--silos N]
                             kills silos under load, and verifies from outside that no promise was broken
+cargo xtask simulate [--seeds N] [--from SEED]
+                            a cluster in one thread under virtual time, with every kind of fault, from each of N seeds
 cargo xtask help            this
 
 --long: also what takes long; 100 kills of the bank and 50 of silos, the programs with optimizations.
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         ["test"] => test(false),
         ["test", "--long"] => test(true),
         ["chaos", ref options @ ..] => chaos(options),
+        ["simulate", ref options @ ..] => simulate(options),
         ["help" | "--help" | "-h"] => {
             eprintln!("{HELP}");
             return ExitCode::SUCCESS;
@@ -67,6 +70,10 @@ fn test(long: bool) -> Result<(), String> {
     }
     let failed: Vec<String> = steps.iter().filter_map(|step| step.run().err()).collect();
     if failed.is_empty() { Ok(()) } else { Err(format!("failed:\n  {}", failed.join("\n  "))) }
+}
+
+fn simulate(options: &[&str]) -> Result<(), String> {
+    Step::of("cargo run --quiet --release --package integration-tests --bin simulate --").and(options).run()
 }
 
 fn chaos(options: &[&str]) -> Result<(), String> {

@@ -201,8 +201,10 @@ impl Bench {
         let start = Instant::now();
         loop {
             let client = self.client().await;
+            // First who has something under way: entities are read one after the other, and nothing may move between them.
+            let due = self.store.due(CLUSTER).await;
             let mut state = read_state(&client, &self.population).await;
-            state.due = Some(self.store.due(CLUSTER).await);
+            state.due = Some(due);
             if state.is_drained() || start.elapsed() > SETTLES {
                 return state;
             }

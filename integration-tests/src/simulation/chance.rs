@@ -45,15 +45,24 @@ async fn judged(cluster: &Simulated, seed: u64) -> Verdict {
     cluster.calm().await;
     let end = cluster.now() + SETTLES;
     let state = loop {
+        // First who has something under way: entities are read one after the other, and nothing may move between them.
+        let due = cluster.due().await;
         let mut state = read_state(&client, &population).await;
-        state.due = Some(cluster.due().await);
+        state.due = Some(due);
         if state.is_drained() || cluster.now() > end {
             break state;
         }
         cluster.advance(Duration::from_millis(200)).await;
     };
     let recording = Recording::of(journal.entries()).unwrap_or_else(|error| panic!("{error}"));
-    verify(&recording, &state, History::Kept)
+    let verdict = verify(&recording, &state, History::Kept);
+    if !verdict.is_good() {
+        for ask in &recording.asks {
+            cluster.note(format!("{} at {} µs: {:?} {:?}", ask.number, ask.asked.at, ask.operation, ask.ended));
+        }
+        cluster.note(format!("in the end: {state:?}"));
+    }
+    verdict
 }
 
 /// What is no fault at a point: parts of the network that don't reach each other, silos that come and go.

@@ -9,7 +9,7 @@ use super::faults::{AFTER_STORE, BEFORE_STORE, Injected, SLOW};
 use super::process::Process;
 use crate::store::{
     Beat, Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Joined, Member, Members, Partitions,
-    Pending, Roster, Slice, Stats, Status, Store, StoreError, Trim,
+    Pending, Roster, Slice, StateWrite, Stats, Status, Store, StoreError, Trim,
 };
 use crate::wire::{EntityId, Partition};
 
@@ -67,6 +67,23 @@ impl Way {
     }
 }
 
+/// What a commit writes, for people.
+fn contents(commit: &Commit) -> String {
+    let mut parts = Vec::new();
+    if !matches!(commit.state, StateWrite::Keep) {
+        parts.push("state".to_owned());
+    }
+    let name = |field: &Field| match field {
+        Field::Activity(partner) => format!("activity of {partner}"),
+        Field::Attempts(partner) => format!("attempts of {partner}"),
+        Field::Outbox(number) => format!("message {number}"),
+        other => format!("{other:?}").chars().take(40).collect(),
+    };
+    parts.extend(commit.puts.iter().map(|(field, _)| format!("+{}", name(field))));
+    parts.extend(commit.removes.iter().map(|field| format!("-{}", name(field))));
+    format!(" ({})", parts.join(", "))
+}
+
 fn failed<T>() -> Result<T, StoreError> {
     Err(StoreError::Failed { reason: "the simulation said so".into() })
 }
@@ -84,7 +101,7 @@ impl Store for Way {
         self.call(format!("claims {}", claim.id), |way| way.inner.claim(claim), tell)
     }
     fn commit(&self, commit: Commit) -> Pending<Committed> {
-        let what = format!("commits version {} of {}", commit.version + 1, commit.id);
+        let what = format!("commits version {} of {}{}", commit.version + 1, commit.id, contents(&commit));
         self.call(what, |way| way.inner.commit(commit), short)
     }
     fn trim(&self, trim: Trim) -> Pending<bool> {
