@@ -8,6 +8,7 @@ mod cluster;
 mod entity;
 mod error;
 mod messaging;
+mod mutant;
 mod silo;
 pub mod store;
 pub mod telemetry;
@@ -22,7 +23,7 @@ pub use error::{CallError, Error, Failed, Never, Outcome, Result};
 pub use grange_macros::{entity, main, test};
 pub use messaging::{Cause, DeadLetter};
 #[cfg(feature = "testing")]
-pub use silo::SiloMutant;
+pub use mutant::Mutant;
 pub use silo::{Limits, Silo, SiloBuilder};
 
 /// What code with entities needs: `use grange::prelude::*;`. Never a `Result`.

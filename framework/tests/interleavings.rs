@@ -366,7 +366,7 @@ async fn a_message_is_not_forgotten_before_its_effect_is_committed(place: Place)
 #[tokio::test]
 async fn a_silo_that_acknowledges_early_loses_a_message() {
     let (place, signs) = (Place::memory(), Signs::default());
-    let first = silo(&place, &signs).mutant(grange::SiloMutant::AcknowledgesEarly).start().await.unwrap();
+    let first = silo(&place, &signs).mutant(grange::Mutant::AcknowledgesBeforeCommit).start().await.unwrap();
     place.store.hold_after(1);
     first.client().entity::<Node>("a").tell_to_add("b".into()).await.unwrap();
     within("the target's commit", place.store.until_commits(2)).await;

@@ -9,6 +9,7 @@ use crate::cluster::courier::{Courier, ROUND, lock};
 use crate::cluster::dialling::Dialling;
 use crate::cluster::peer::{Peer, Posted, State, Up};
 use crate::cluster::{HOPS_MAX, Table, Told};
+use crate::mutant::Mutant;
 use crate::store::Roster;
 use crate::wire::{
     ConnectError, Header, Inbound, Link, Malformed, Manner, PARTITIONS_DEFAULT, Role, Violation, frames, read_id,
@@ -159,6 +160,12 @@ impl Courier {
             trip.lost += 1;
             match trip.errand.manner() {
                 // One that kills the process it runs in must not walk through all of them.
+                Manner::Exclusive | Manner::Keyed { .. } if Mutant::LostIsRepeated.is_planted() => {
+                    self.wait("the connection to its silo was lost", trip);
+                }
+                Manner::Exclusive if Mutant::LostIsRefused.is_planted() => {
+                    trip.errand.fail(CallError::Unavailable { reason: "the connection was lost".into() });
+                }
                 Manner::Read if trip.lost <= LOST_MAX => self.wait("the connection to its silo was lost", trip),
                 Manner::Notify => {}
                 Manner::Read | Manner::Exclusive | Manner::Keyed { .. } => {

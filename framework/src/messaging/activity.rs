@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mutant::Mutant;
 use crate::wire::{EntityId, Envelope};
 
 /// What an entity remembers of one partner: the last of its messages that was applied.
@@ -47,7 +48,9 @@ impl Activities {
     pub(crate) fn admit(&self, envelope: &Envelope) -> Admission {
         let last = self.applied.get(&envelope.from).map_or(0, |applied| applied.sequence);
         if envelope.sequence <= last {
-            Admission::Duplicate
+            if Mutant::RepeatsApplied.is_planted() { Admission::Fresh } else { Admission::Duplicate }
+        } else if Mutant::GapsApplied.is_planted() {
+            Admission::Fresh
         } else if envelope.previous <= last {
             // 0: the sender has nothing older for us, so everything that it sent before was acknowledged, or was lost
             // together with our record of it. Less than ours: the sender's store lost what we have applied since; what it

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::mutant::Mutant;
 use crate::wire::{EntityId, Envelope};
 
 /// How many unacknowledged messages to one target are on their way at a time: enough to hide a round trip, few enough
@@ -70,6 +71,9 @@ impl Outbox {
     /// Takes a message that has its numbers.
     pub(crate) fn stage(&mut self, envelope: Arc<Envelope>) {
         self.sequence = envelope.sequence;
+        if Mutant::SendsBeforeCommit.is_planted() {
+            self.ready.push(envelope.to.clone());
+        }
         self.insert(envelope, false);
     }
 
@@ -105,7 +109,7 @@ impl Outbox {
             }
             let from = stream.sent;
             for sequence in stream.waiting.iter().skip(from).take(WINDOW.saturating_sub(from)) {
-                if *sequence > self.committed {
+                if *sequence > self.committed && !Mutant::SendsBeforeCommit.is_planted() {
                     break;
                 }
                 let Some(kept) = self.messages.get(sequence) else { break };
@@ -179,6 +183,9 @@ impl Outbox {
 
     /// Starts again, from the oldest message, every stream whose time has come.
     pub(crate) fn retry(&mut self, now: u64) {
+        if Mutant::NotRepeated.is_planted() {
+            return self.retries.clear();
+        }
         while self.next_retry().is_some_and(|retry| retry <= now)
             && let Some((_, target)) = self.retries.pop_first()
         {

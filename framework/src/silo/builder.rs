@@ -36,7 +36,7 @@ pub struct SiloBuilder {
     pub(crate) security: Security,
     weight: u32,
     #[cfg(feature = "testing")]
-    mutant: Option<crate::SiloMutant>,
+    mutant: Option<crate::Mutant>,
     world: World,
     pub(crate) fault: Option<String>,
 }
@@ -169,7 +169,7 @@ impl SiloBuilder {
 
     /// Plants a mistake, to see that tests notice it.
     #[cfg(feature = "testing")]
-    pub fn mutant(mut self, mutant: crate::SiloMutant) -> Self {
+    pub fn mutant(mut self, mutant: crate::Mutant) -> Self {
         self.mutant = Some(mutant);
         self
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::CallError;
 use crate::entity::{Entity, Named, Tick};
 use crate::messaging::Parcel;
+use crate::mutant::Mutant;
 use crate::silo::activation::{Activation, Control, Phase};
 use crate::silo::config::millis;
 use crate::silo::here;
@@ -88,6 +89,10 @@ impl<E: Entity> Host<E> {
             let fate = settle_fate(&*host.shared.store, commit, first).await;
             let _inside = here::enter();
             match fate {
+                Fate::Refused(_) if Mutant::RefusedIsDone.is_planted() => {
+                    host.landed(&activation, started);
+                    host.pump(&activation);
+                }
                 Fate::Landed => {
                     host.landed(&activation, started);
                     host.pump(&activation);

@@ -55,15 +55,6 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-/// Mistakes of a silo that the tests must notice: planted on purpose.
-#[cfg(feature = "testing")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SiloMutant {
-    /// A message is acknowledged before the commit that applied it.
-    AcknowledgesEarly,
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {

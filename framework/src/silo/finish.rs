@@ -10,6 +10,7 @@ use tracing::Span;
 use crate::CallError;
 use crate::entity::{Act, Answer, Effects, Entity, Named, Ran, Realm, Verdict, guarded};
 use crate::messaging;
+use crate::mutant::Mutant;
 use crate::silo::activation::{Activation, Control, Phase};
 use crate::silo::batch::Release;
 use crate::silo::host::Host;
@@ -143,6 +144,7 @@ impl<E: Entity> Host<E> {
             Verdict::Rejected => self.image(activation, control, context, false) != Ok(None),
             Verdict::Done => effects.retry && self.image(activation, control, context, false) != Ok(None),
         };
+        let undo = undo && !Mutant::RollbackSkipped.is_planted();
         if undo && let Err(error) = self.roll_back(activation, control) {
             return self.refuse(control, context, answer, &error);
         }
@@ -295,8 +297,7 @@ impl<E: Entity> Host<E> {
         let release = match &context.owed {
             Owed::Message { envelope, .. } => {
                 self.shard().count(Counter::MessageApplied);
-                #[cfg(feature = "testing")]
-                if self.shared.mutant == Some(crate::SiloMutant::AcknowledgesEarly) {
+                if self.shared.has(Mutant::AcknowledgesBeforeCommit) {
                     return self.let_go(Release::Parcel(acknowledgement(envelope, generation)));
                 }
                 Release::Parcel(acknowledgement(envelope, generation))

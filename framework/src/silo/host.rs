@@ -14,6 +14,7 @@ use crate::entity::{
     Entity, Handlers, Head, Job, Methods, Named, Notice, Realm, RefInner, Source, Tick, Traveller, chain_from,
 };
 use crate::messaging::Parcel;
+use crate::mutant::Mutant;
 use crate::silo::activation::{Activation, Mail, Phase, Proof, Queued};
 use crate::silo::batch::Release;
 use crate::silo::here;
@@ -324,7 +325,7 @@ impl<E: Entity> Host<E> {
             Parcel::ReplayLetter { number, message, .. } => self.enqueue(to, Queued::ReplayLetter(number, message)),
             Parcel::Wake { .. } => {
                 tracing::debug!(target: "grange", entity = %to.id(), "a wake arrives");
-                if !self.shared.is_draining() {
+                if !self.shared.is_draining() && !Mutant::WakesIgnored.is_planted() {
                     // One that can't be activated says so in the log, and is woken again.
                     if let Ok(activation) = self.activation(to) {
                         self.pump(&activation);

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::entity::{Cause, Foreign, Gate};
 use crate::messaging::{KeyCheck, Parcel, decode, encode};
+use crate::mutant::Mutant;
 use crate::silo::batch::{Batch, Release};
 use crate::silo::config::Limits;
 use crate::silo::correspondence::Mail;
@@ -68,6 +69,7 @@ impl Ledger {
         };
         for (field, value) in record.fields {
             match field {
+                Field::Sequence | Field::Outbox(_) if Mutant::NumbersStartAgain.is_planted() => {}
                 Field::Sequence => ledger.mail.outbox.restore_sequence(decode(&value)?),
                 Field::Outbox(_) => ledger.mail.outbox.restore(decode(&value)?),
                 Field::Activity(partner) => ledger.mail.activities.restore(partner, decode(&value)?),
@@ -91,6 +93,9 @@ impl Ledger {
     }
 
     pub(crate) fn check_key(&mut self, key: Uuid, digest: u64, now: u64, limits: &Limits) -> KeyCheck {
+        if Mutant::KeysRepeated.is_planted() {
+            return KeyCheck::Fresh;
+        }
         match self.mail.keys.check(key, digest, now, &limits.keys()) {
             // Those whose time is over make room; no commit has come along to forget them.
             KeyCheck::Full if self.forget_keys(now, limits) => self.mail.keys.check(key, digest, now, &limits.keys()),
@@ -120,6 +125,9 @@ impl Ledger {
 
     /// Holds this until everything that it could have seen is committed; gives it back when that is so now.
     pub(crate) fn hold(&mut self, release: Release, span: &Span) -> Option<Release> {
+        if Mutant::AnswersBeforeCommit.is_planted() && matches!(release, Release::Answer(_)) {
+            return Some(release);
+        }
         let waiting = match &mut self.flight {
             _ if self.gathering.dirty => &mut self.gathering.releases,
             Some(flight) => &mut flight.late,
@@ -160,6 +168,9 @@ impl Ledger {
 
     /// When the entity must be awake, from all that it now holds.
     fn wake(&self, now: u64) -> Option<u64> {
+        if Mutant::AgendaNotWritten.is_planted() {
+            return None;
+        }
         let outbox = (!self.mail.outbox.is_empty()).then(|| now + OUTBOX_WAKE_MS);
         [outbox, self.mail.reminders.next_due()].into_iter().flatten().min()
     }
@@ -223,7 +234,10 @@ impl Ledger {
         retired: Vec<(EntityId, u64)>,
     ) -> Vec<Parcel> {
         self.trimming = false;
-        if applied {
+        if applied || Mutant::ForgetsTooSoon.is_planted() {
+            if !applied {
+                self.mail.trims.extend(removes);
+            }
             return self.forget_parcels(retired);
         }
         self.mail.trims.extend(removes);
@@ -303,7 +317,8 @@ impl Ledger {
         let Some(mail) = self.mail.existing() else { return Vec::new() };
         let rest = mail.trims.split_off(mail.trims.len().min(count_max));
         let mut trims = std::mem::replace(&mut mail.trims, rest);
-        trims.retain(|field| !matches!(field, Field::Activity(partner) if mail.activities.knows(partner)));
+        let is_needed = |partner: &EntityId| mail.activities.knows(partner) && !Mutant::TrimsWhatIsKnown.is_planted();
+        trims.retain(|field| !matches!(field, Field::Activity(partner) if is_needed(partner)));
         trims
     }
 

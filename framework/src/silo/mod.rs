@@ -41,8 +41,6 @@ mod watch;
 
 pub use builder::SiloBuilder;
 pub use config::Limits;
-#[cfg(feature = "testing")]
-pub use config::SiloMutant;
 pub use process::Silo;
 #[cfg(feature = "testing")]
 pub(crate) use shared::describe_post;

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::CallError;
 use crate::entity::{Entity, Named};
+use crate::mutant::Mutant;
 use crate::silo::activation::{Activation, Phase};
 use crate::silo::batch::Release;
 use crate::silo::finish::cut_off;
@@ -42,6 +43,9 @@ impl<E: Entity> Host<E> {
         let lives = (self.shared.life.load(Ordering::Acquire), self.shared.store.lives());
         let (life, _) = self.lives.get();
         if self.lives.replace(lives) == lives {
+            return;
+        }
+        if Mutant::KeepsWhatIsVoid.is_planted() {
             return;
         }
         let all = life != lives.0;

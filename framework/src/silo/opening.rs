@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::CallError;
 use crate::entity::{Entity, Named, RefInner, guarded};
+use crate::mutant::Mutant;
 use crate::silo::activation::{Activation, ClaimLink, Phase};
 use crate::silo::here;
 use crate::silo::host::Host;
@@ -134,8 +135,8 @@ impl<E: Entity> Host<E> {
                 return;
             }
             match lives {
-                Ok(true) => host.route_on(&activation, owner),
-                Ok(false) => {
+                Ok(true) if !Mutant::TakesFromTheLiving.is_planted() => host.route_on(&activation, owner),
+                Ok(_) => {
                     let id = activation.to.id();
                     tracing::debug!(target: "grange", entity = %id, %owner, "the claim of a silo that is gone is taken over");
                     if host.claim(&activation, Some(owner)).is_ok() && activation.control.borrow().phase == Phase::Live

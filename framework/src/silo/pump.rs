@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::CallError;
 use crate::entity::{Cause, Entity, Job, Origin, Provenance, Realm, Source, Turn, TurnSeed};
 use crate::messaging::{Admission, KeyCheck, Parcel, made_at};
+use crate::mutant::Mutant;
 use crate::silo::activation::{Activation, Control, Mail, Phase, Proof, Queued};
 use crate::silo::batch::Release;
 use crate::silo::config::millis;
@@ -225,6 +226,7 @@ impl<E: Entity> Host<E> {
         let proof = mail.proof.as_ref().map(|proof| proof.get());
         match ledger.mail.activities.admit(envelope) {
             Admission::Fresh if ledger.mail.activities.knows(&envelope.from) => {}
+            Admission::Fresh if Mutant::FirstsUnproven.is_planted() => {}
             Admission::Fresh => match proof {
                 Some(Proof::Holds) => {}
                 None if !mail.far => {}
@@ -244,6 +246,10 @@ impl<E: Entity> Host<E> {
                     return Next::Over;
                 }
             },
+            Admission::Gap if Mutant::GapsAcknowledged.is_planted() => {
+                self.post(acknowledgement(envelope, generation));
+                return Next::Over;
+            }
             Admission::Gap => return Next::Over,
             Admission::Duplicate => {
                 self.shard().count(Counter::MessageRepeated);
@@ -274,7 +280,8 @@ impl<E: Entity> Host<E> {
         };
         let counted = mail.counted || (mail.again && self.spared.borrow_mut().take(envelope));
         if mail.again && !counted {
-            if ledger.mail.activities.attempts(envelope) >= self.shared.limits.attempts_max {
+            let attempts_max = if Mutant::GivesUpAtOnce.is_planted() { 0 } else { self.shared.limits.attempts_max };
+            if ledger.mail.activities.attempts(envelope) >= attempts_max {
                 let attempts = ledger.mail.activities.attempts(envelope);
                 self.give_up(control, envelope, crate::messaging::Cause::GivenUp(attempts));
                 return Next::Over;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::entity::{Act, Cause, Staged};
 use crate::messaging::{self, DeadLetter, Fired, KeyRecord, Reminder, encode};
+use crate::mutant::Mutant;
 use crate::silo::config::{Limits, millis};
 use crate::silo::ledger::Ledger;
 use crate::store::{Field, StateWrite};
@@ -222,7 +223,9 @@ impl Ledger {
             arguments,
             then,
         };
-        self.gathering.put(Field::Outbox(sequence), encode(&envelope));
+        if !Mutant::OutboxNotStored.is_planted() {
+            self.gathering.put(Field::Outbox(sequence), encode(&envelope));
+        }
         self.gathering.put(Field::Sequence, encode(&sequence));
         self.mail.outbox.stage(Arc::new(envelope));
     }
@@ -234,12 +237,16 @@ impl Ledger {
             Work::Keyed { key, digest } => {
                 let (End::Done(outcome) | End::Rejected(outcome)) = end else { return };
                 let record = KeyRecord { at: now.ms, digest, outcome };
-                self.gathering.put(Field::Key(key), encode(&record));
+                if !Mutant::KeyNotRecorded.is_planted() {
+                    self.gathering.put(Field::Key(key), encode(&record));
+                }
                 self.mail.keys.record(key, record);
             }
             Work::Message(envelope) => {
                 let applied = self.mail.activities.apply(envelope);
-                self.gathering.put(Field::Activity(envelope.from.clone()), encode(&applied));
+                if !Mutant::SeenNotRecorded.is_planted() {
+                    self.gathering.put(Field::Activity(envelope.from.clone()), encode(&applied));
+                }
                 if self.mail.activities.forget_attempts(&envelope.from) {
                     self.gathering.remove(Field::Attempts(envelope.from.clone()));
                 }
@@ -249,7 +256,8 @@ impl Ledger {
     }
 
     fn answer(&mut self, envelope: &Envelope, end: End, now: &Now<'_>) {
-        let continued = envelope.then.as_ref().and_then(|then| {
+        let then = envelope.then.as_ref().filter(|_| !Mutant::ContinuationsDropped.is_planted());
+        let continued = then.and_then(|then| {
             let outcome = match &end {
                 End::Done(outcome) | End::Rejected(outcome) => outcome.clone(),
                 End::GivenUp(_) => encode(&Outcome::<(), Never>::Err(Failed::GivenUp)),

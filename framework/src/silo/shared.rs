@@ -11,6 +11,7 @@ use crate::clock::{Clock, Tick};
 use crate::cluster::{Courier, HOPS_MAX, Handle, Lease, Route};
 use crate::entity::{Deadlines, Far, FarEnd, Realm, Waits, unhosted};
 use crate::messaging::Parcel;
+use crate::mutant::Mutant;
 use crate::silo::config::{Limits, millis};
 use crate::silo::cycle::{Found, Probe};
 use crate::silo::watch::Pulse;
@@ -47,7 +48,7 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     /// A mistake, planted on purpose.
     #[cfg(feature = "testing")]
-    pub(crate) mutant: Option<crate::SiloMutant>,
+    pub(crate) mutant: Option<crate::Mutant>,
     seed: u64,
     asks: AtomicU64,
     random: AtomicU64,
@@ -221,6 +222,15 @@ impl Shared {
     /// It has a place again.
     pub(crate) fn find_place(&self) {
         self.homeless.store(false, Ordering::Release);
+    }
+
+    /// Whether this mistake is to be made.
+    pub(crate) fn has(&self, mutant: Mutant) -> bool {
+        #[cfg(feature = "testing")]
+        if self.mutant == Some(mutant) {
+            return true;
+        }
+        mutant.is_planted()
     }
 
     pub(crate) fn is_homeless(&self) -> bool {

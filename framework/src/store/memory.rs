@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use crate::mutant::Mutant;
 use crate::store::memory_members::MemoryMembers;
 use crate::store::{
     Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Members, Partitions, Pending, Record, Refusal,
@@ -97,11 +98,11 @@ impl Kept {
         };
         if entity.commit == Some(commit.commit) {
             return Committed::Done;
-        } else if entity.claim != Some(commit.fence) {
+        } else if entity.claim != Some(commit.fence) && !Mutant::CommitsUnfenced.is_planted() {
             return Committed::Refused(Refusal::Superseded);
         } else if self.generation != commit.generation {
             return Committed::Refused(Refusal::Generation);
-        } else if entity.version != commit.version {
+        } else if entity.version != commit.version && !Mutant::CommitsUnversioned.is_planted() {
             return Committed::Refused(Refusal::Stale);
         }
         self.stats.commits += 1;
@@ -126,7 +127,9 @@ impl Kept {
 
     fn trim(&mut self, trim: &Trim) -> bool {
         let current = self.entities.get(&trim.id).is_some_and(|entity| entity.version == trim.version);
-        let held = current && self.holds(&trim.id, trim.fence) && self.generation == trim.generation;
+        let held = (current || Mutant::TrimsUnversioned.is_planted())
+            && self.holds(&trim.id, trim.fence)
+            && self.generation == trim.generation;
         if held {
             self.stats.trims += 1;
             self.remove(&trim.id, &trim.removes, trim.wake);

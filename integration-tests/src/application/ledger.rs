@@ -49,9 +49,10 @@ impl Ledger {
     /// Takes the amount and sends it.
     pub async fn transfer(&mut self, to: String, amount: u64, turn: &mut Turn<Self>) -> Result<(), Insufficient> {
         let books = &mut self.books;
-        books.balance = books.balance.checked_sub(amount).ok_or(Insufficient)?;
+        // Before it is known whether that is possible: what is refused must leave nothing.
         books.debited += amount;
         books.underway += amount;
+        books.balance = books.balance.checked_sub(amount).ok_or(Insufficient)?;
         let payee = turn.entity::<Ledger>(to);
         turn.send(payee.deposit(amount).then(turn.me().on_deposited(amount)));
         Ok(())

@@ -6,14 +6,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use grange::Mutant;
 use grange::testing::{Faults, Injected};
 use integration_tests::simulation::chance;
+use integration_tests::simulation::mutants::{Killed, SEEDS, kill};
 
 const HELP: &str = "\
 cargo xtask simulate [--seeds N] [--from SEED]
+cargo xtask simulate --mutants
 
 Runs N simulations, 100 unless said otherwise, from this seed on or from 0: three silos, a client, the network and the store in one
 thread under virtual time, with a load and every kind of fault. Each is judged from outside, by the verifier of the real processes.
+With --mutants: plants each known mistake in the protocol, and prints which seed found it, as a table (docs/mutants.md).
 Exit status: 0 all is well, 1 a promise was broken, 2 wrong command line.";
 
 #[derive(Default)]
@@ -33,6 +37,9 @@ const SHOWN: usize = 3;
 #[expect(clippy::print_stdout, reason = "the report is what this program is for")]
 #[allow(clippy::disallowed_methods, reason = "how long the program takes")]
 fn main() -> ExitCode {
+    if std::env::args().skip(1).eq(["--mutants"]) {
+        return mutants();
+    }
     let (seeds, from) = match parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
@@ -55,7 +62,7 @@ fn main() -> ExitCode {
                     if seed >= from + seeds {
                         return;
                     }
-                    let report = chance::run(seed, Faults::all());
+                    let report = chance::run(seed, Faults::all(), None);
                     let mut sum = sum.lock().expect("whole");
                     report.injected.iter().for_each(|(fault, count)| *sum.injected.entry(*fault).or_default() += count);
                     sum.points += report.points;
@@ -101,6 +108,34 @@ fn main() -> ExitCode {
         if failed.is_empty() { String::new() } else { format!(": seeds {failed:?}") }
     );
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plants each mutant, and prints what found it, as a table.
+#[expect(clippy::print_stdout, reason = "the report is what this program is for")]
+fn mutants() -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    let next = AtomicU64::new(0);
+    let found = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    let killed = kill(*mutant);
+                    found.lock().expect("whole").insert(*mutant, killed);
+                }
+            });
+        }
+    });
+    println!("| mutant | what it does | found at seed | what was noticed |\n|---|---|---|---|");
+    let found = found.into_inner().expect("whole");
+    for (mutant, killed) in &found {
+        let (seed, why) = match killed {
+            Some(Killed { seed, why }) => (seed.to_string(), why.replace('|', "/")),
+            None => ("**none**".into(), format!("it survives {SEEDS} seeds")),
+        };
+        println!("| `{mutant:?}` | {} | {seed} | {why} |", mutant.what());
+    }
+    if found.values().all(Option::is_some) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// `None`: help is wanted.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grange::Mutant;
 use grange::testing::{Faults, Report, Simulated, Simulation};
 
 use crate::application::host;
@@ -19,9 +20,14 @@ const SETTLES: Duration = Duration::from_secs(120);
 /// Silos.
 const SILOS: usize = 3;
 
-/// The run of this seed.
-pub fn run(seed: u64, faults: Faults) -> Report<Verdict> {
-    Simulation::new(seed).silos(SILOS, host).faults(faults).clocks_that_drift().run(async |cluster| {
+/// The run of this seed; with this mistake, if one is given.
+pub fn run(seed: u64, faults: Faults, mutant: Option<Mutant>) -> Report<Verdict> {
+    let simulation = Simulation::new(seed).silos(SILOS, host).faults(faults).clocks_that_drift();
+    let simulation = match mutant {
+        Some(mutant) => simulation.mutant(mutant),
+        None => simulation,
+    };
+    simulation.run(async |cluster| {
         let verdict = judged(&cluster, seed).await;
         assert!(verdict.is_good(), "{verdict}");
         verdict

@@ -1,3 +1,4 @@
 //! The cluster in one thread, under virtual time.
 
 pub mod chance;
+pub mod mutants;

@@ -255,7 +255,10 @@ impl Membership {
                 Ok(Some((Renewal { sent, answered: self.now(), now }, version, overdue)))
             }
             #[cfg(feature = "testing")]
-            Beat::Dead if self.settings.mutant == Some(Mutant::DeadRevives) => {
+            Beat::Dead
+                if self.settings.mutant == Some(Mutant::DeadRevives)
+                    || crate::mutant::Mutant::DeadRevives.is_planted() =>
+            {
                 self.lease.confirm(sent);
                 Ok(Some((Renewal { sent, answered: self.now(), now: sent }, self.table().version(), Vec::new())))
             }

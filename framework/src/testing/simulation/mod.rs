@@ -34,6 +34,7 @@ use self::process::Process;
 use self::stage::{Plan, Stage};
 use self::store::Way;
 use crate::entity::panic_text;
+use crate::mutant::{Mutant, Planted};
 use crate::store::{MemoryStore, Partitions, Store};
 use crate::world::World;
 use crate::{Client, Error, Result, Silo, SiloBuilder};
@@ -85,6 +86,7 @@ pub struct Simulation {
     faults: Faults,
     limit: Duration,
     clocks: bool,
+    mutant: Option<Mutant>,
 }
 
 impl fmt::Debug for Simulation {
@@ -149,7 +151,15 @@ impl<T> fmt::Debug for Report<T> {
 impl Simulation {
     /// One that this seed decides.
     pub fn new(seed: u64) -> Self {
-        Self { seed, silos: 0, describe: Arc::new(|silo| silo), faults: Faults::none(), limit: LIMIT, clocks: false }
+        Self {
+            seed,
+            silos: 0,
+            describe: Arc::new(|silo| silo),
+            faults: Faults::none(),
+            limit: LIMIT,
+            clocks: false,
+            mutant: None,
+        }
     }
 
     /// So many silos, each described by `describe`: the kinds that it hosts, its limits, its data.
@@ -174,6 +184,12 @@ impl Simulation {
         self
     }
 
+    /// A mistake that grange makes in this run: to see that what the body asserts would notice.
+    pub fn mutant(mut self, mutant: Mutant) -> Self {
+        self.mutant = Some(mutant);
+        self
+    }
+
     /// How long it may take, in virtual time; 10 minutes unless said otherwise.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -191,6 +207,7 @@ impl Simulation {
             Ok(runtime) => runtime,
             Err(error) => return self.report(Err(format!("no runtime: {error}")), None),
         };
+        let _planted = Planted::plant(self.mutant);
         let everybody = LocalSet::new();
         let (outcome, stage) = everybody.block_on(&runtime, async {
             let stage = Arc::new(Stage::new(self.seed, plan, listed));
