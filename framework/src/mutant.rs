@@ -79,14 +79,10 @@ mutants! {
     DeadRevives,
     /// A silo keeps what it has in memory when it loses its place.
     KeepsWhatIsVoid,
-    /// An entity is given back before its last commit has landed.
-    ReleasesTooSoon,
     /// The continuation of a message is not sent.
     ContinuationsDropped,
     /// A message is given up at its second attempt.
     GivesUpAtOnce,
-    /// What waits at an entity that moves is dropped.
-    WaitingDropped,
 }
 
 #[cfg(feature = "testing")]

@@ -9,7 +9,6 @@ use crate::CallError;
 use crate::cluster::{HOPS_MAX, Route};
 use crate::entity::{Act, Effects, Entity, Named, Realm, Traveller, Verdict, guarded};
 use crate::messaging::Parcel;
-use crate::mutant::Mutant;
 use crate::silo::activation::{Activation, Mail, Phase, Queued, Suspended};
 use crate::silo::batch::Release;
 use crate::silo::finish::cut_off;
@@ -68,7 +67,6 @@ impl<E: Entity> Host<E> {
         let (fence, unfinished) = {
             let control = activation.control.borrow();
             let clean = control.ledger.as_ref().is_none_or(|ledger| !ledger.has_flight() && !ledger.gathering.dirty);
-            let clean = clean || Mutant::ReleasesTooSoon.is_planted();
             if control.phase != Phase::Closing || control.is_running() || !clean {
                 return;
             }
@@ -239,7 +237,7 @@ impl<E: Entity> Host<E> {
     }
 
     fn hand_on(self: &Rc<Self>, activation: &Rc<Activation<E>>, waiting: Vec<Queued<E>>) {
-        if waiting.is_empty() || Mutant::WaitingDropped.is_planted() {
+        if waiting.is_empty() {
             return;
         }
         if let Some(courier) = self.shared.courier()

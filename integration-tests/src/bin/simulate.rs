@@ -10,13 +10,16 @@ use grange::Mutant;
 use grange::testing::{Faults, Injected};
 use integration_tests::simulation::chance;
 use integration_tests::simulation::mutants::{Killed, SEEDS, kill};
+use integration_tests::simulation::scenarios::STORIES;
 
 const HELP: &str = "\
 cargo xtask simulate [--seeds N] [--from SEED]
 cargo xtask simulate --mutants
+cargo xtask simulate --sweep
 
 Runs N simulations, 100 unless said otherwise, from this seed on or from 0: three silos, a client, the network and the store in one
 thread under virtual time, with a load and every kind of fault. Each is judged from outside, by the verifier of the real processes.
+With --sweep: tells small stories, each again with every single fault, and with some pairs of them.
 With --mutants: plants each known mistake in the protocol, and prints which seed found it, as a table (docs/mutants.md).
 Exit status: 0 all is well, 1 a promise was broken, 2 wrong command line.";
 
@@ -31,6 +34,9 @@ struct Sum {
     failures: Vec<(u64, String)>,
 }
 
+/// So many pairs of faults are tried for each story.
+const PAIRS: usize = 300;
+
 /// So many failures are shown.
 const SHOWN: usize = 3;
 
@@ -39,6 +45,9 @@ const SHOWN: usize = 3;
 fn main() -> ExitCode {
     if std::env::args().skip(1).eq(["--mutants"]) {
         return mutants();
+    }
+    if std::env::args().skip(1).eq(["--sweep"]) {
+        return sweep(PAIRS);
     }
     let (seeds, from) = match parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
@@ -126,14 +135,14 @@ fn mutants() -> ExitCode {
             });
         }
     });
-    println!("| mutant | what it does | found at seed | what was noticed |\n|---|---|---|---|");
+    println!("| mutant | what it does | found by | what was noticed |\n|---|---|---|---|");
     let found = found.into_inner().expect("whole");
     for (mutant, killed) in &found {
-        let (seed, why) = match killed {
-            Some(Killed { seed, why }) => (seed.to_string(), why.replace('|', "/")),
+        let (by, why) = match killed {
+            Some(Killed { by, why }) => (by.clone(), why.replace('|', "/")),
             None => ("**none**".into(), format!("it survives {SEEDS} seeds")),
         };
-        println!("| `{mutant:?}` | {} | {seed} | {why} |", mutant.what());
+        println!("| `{mutant:?}` | {} | {by} | {why} |", mutant.what());
     }
     if found.values().all(Option::is_some) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -155,4 +164,22 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<(u64, u64
         }
     }
     Ok(Some((seeds, from)))
+}
+
+/// Tells each story once, and again with each single fault, and with some pairs.
+#[expect(clippy::print_stdout, reason = "the report is what this program is for")]
+fn sweep(pairs: usize) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut good = true;
+    println!("{:<42} {:>7} {:>8} {:>7} {:>9}", "story", "points", "singles", "pairs", "failures");
+    for (name, simulation, tell) in STORIES {
+        let sweep = simulation(0, None).sweep(pairs, async |cluster| tell.tell(cluster).await);
+        let (points, singles) = (sweep.points, sweep.singles);
+        println!("{name:<42} {points:>7} {singles:>8} {:>7} {:>9}", sweep.pairs, sweep.failures.len());
+        for failure in sweep.failures.iter().take(2) {
+            println!("\n{failure}\n");
+        }
+        good &= sweep.failures.is_empty();
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -5,7 +5,7 @@ use grange::prelude::*;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::application::{Ledger, Once, Register, Source};
+use crate::application::{Ledger, OPENING, Once, Register, Source};
 use crate::load::persist::{ended, persist};
 use crate::load::{Keys, Population};
 use crate::random::Random;
@@ -43,7 +43,9 @@ impl Worker {
         let (source, window) = (pick(&all.sources), pick(&all.windows));
         match random.below(10) {
             // An account may pay itself: a message to oneself.
-            0..3 => Operation::Transfer { from, to, amount: 1 + random.below(90) },
+            // Now and then more than there may be.
+            0 => Operation::Transfer { from, to, amount: 1 + random.below(OPENING) },
+            1..3 => Operation::Transfer { from, to, amount: 1 + random.below(90) },
             3..5 => Operation::Emit { source, window, count: 1 + random.below(4) },
             5 => {
                 self.written += 1;

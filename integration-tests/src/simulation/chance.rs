@@ -9,7 +9,7 @@ use crate::application::host;
 use crate::load::{Keys, Load, Pace, Population, open_accounts, read_state};
 use crate::random::Random;
 use crate::recording::{Journal, Recording};
-use crate::verifier::{History, Verdict, verify};
+use crate::verifier::{FinalState, History, Verdict, verify};
 
 /// How long the load works, in virtual time.
 const WORKS: Duration = Duration::from_secs(20);
@@ -49,17 +49,16 @@ async fn judged(cluster: &Simulated, seed: u64) -> Verdict {
     disturb(cluster, &mut random).await;
     load.stop().await;
     cluster.calm().await;
+    // Nobody is asked meanwhile: what is left comes to its end by itself.
     let end = cluster.now() + SETTLES;
-    let state = loop {
-        // First who has something under way: entities are read one after the other, and nothing may move between them.
+    let due = loop {
         let due = cluster.due().await;
-        let mut state = read_state(&client, &population).await;
-        state.due = Some(due);
-        if state.is_drained() || cluster.now() > end {
-            break state;
+        if due.is_empty() || cluster.now() > end {
+            break due;
         }
         cluster.advance(Duration::from_millis(200)).await;
     };
+    let state = FinalState { due: Some(due), ..read_state(&client, &population).await };
     let recording = Recording::of(journal.entries()).unwrap_or_else(|error| panic!("{error}"));
     let verdict = verify(&recording, &state, History::Kept);
     if !verdict.is_good() {

@@ -2,3 +2,4 @@
 
 pub mod chance;
 pub mod mutants;
+pub mod scenarios;

@@ -30,11 +30,13 @@ pub enum Injected {
     StoreFailsBefore,
     /// A call of the store is carried out, and its answer is lost.
     StoreFailsAfter,
+    /// A call of the store fails, and is carried out a while later all the same.
+    StoreLate,
 }
 
 impl Injected {
     /// All that there are.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FrameLost,
         Self::FrameTwice,
         Self::FrameLate,
@@ -46,6 +48,7 @@ impl Injected {
         Self::StoreSlow,
         Self::StoreFailsBefore,
         Self::StoreFailsAfter,
+        Self::StoreLate,
     ];
 }
 
@@ -64,7 +67,7 @@ impl Faults {
         let likely = |fault| match fault {
             Injected::Crash | Injected::Pause => 0.001,
             Injected::CutBefore | Injected::CutAfter => 0.003,
-            Injected::FrameLost | Injected::StoreFailsAfter | Injected::StoreFailsBefore => 0.01,
+            Injected::FrameLost | Injected::StoreFailsAfter | Injected::StoreFailsBefore | Injected::StoreLate => 0.01,
             Injected::ConnectRefused | Injected::StoreSlow => 0.02,
             Injected::FrameTwice | Injected::FrameLate => 0.05,
         };
@@ -116,11 +119,13 @@ pub(super) const ON_CALL: &[Injected] =
 pub(super) const ON_ANSWER: &[Injected] = &[Injected::FrameLost, Injected::CutBefore, Injected::CutAfter];
 pub(super) const ON_CONNECT: &[Injected] = &[Injected::ConnectRefused];
 pub(super) const BEFORE_STORE: &[Injected] =
-    &[Injected::StoreSlow, Injected::StoreFailsBefore, Injected::Crash, Injected::Pause];
+    &[Injected::StoreSlow, Injected::StoreFailsBefore, Injected::StoreLate, Injected::Crash, Injected::Pause];
 pub(super) const AFTER_STORE: &[Injected] = &[Injected::StoreFailsAfter, Injected::Crash];
 
 /// A silo that was paused goes on after so long: its lease is over by then, and others have taken over.
 pub(super) const PAUSE: Duration = Duration::from_millis(4_000);
 /// One that crashed is started again after so long.
 pub(super) const RESTART: Duration = Duration::from_millis(2_500);
+/// What is carried out although it failed comes so much later.
+pub(super) const LATE: Duration = Duration::from_millis(700);
 pub(super) const SLOW: Duration = Duration::from_millis(300);

@@ -345,6 +345,20 @@ impl Simulated {
         client.as_ref().map(|(client, _)| client.clone()).expect("a simulation with silos has a client")
     }
 
+    /// Another client, a process of its own, that knows only these silos at first.
+    ///
+    /// # Errors
+    /// What [`Client::connect`] says.
+    pub async fn client_of(&self, silos: &[usize]) -> Result<Client> {
+        let gateways: Vec<String> = {
+            let seats = self.silos();
+            silos.iter().filter_map(|silo| seats.get(*silo)).map(|seat| seat.address.clone()).collect()
+        };
+        let process = self.process(&format!("client-{}", self.0.stage.draw() % 1_000));
+        let client = Client::connect(gateways).cluster("simulation");
+        client.in_world(World::simulated(process)).await
+    }
+
     async fn connect(&self) -> Result<()> {
         let gateways: Vec<String> = self.silos().iter().map(|seat| seat.address.clone()).collect();
         if gateways.is_empty() {

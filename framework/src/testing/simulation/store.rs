@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::faults::{AFTER_STORE, BEFORE_STORE, Injected, SLOW};
+use super::faults::{AFTER_STORE, BEFORE_STORE, Injected, LATE, SLOW};
 use super::process::Process;
 use crate::store::{
     Beat, Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Joined, Member, Members, Partitions,
@@ -41,6 +41,14 @@ impl Way {
             way.lives().await;
             match stage.point(&way.process.name, &what, BEFORE_STORE) {
                 Some(Injected::StoreFailsBefore) => return failed(),
+                Some(Injected::StoreLate) => {
+                    // On its way, whatever becomes of the process.
+                    drop(tokio::spawn(async move {
+                        tokio::time::sleep(LATE).await;
+                        drop(make(&way).await);
+                    }));
+                    return failed();
+                }
                 Some(Injected::StoreSlow) => tokio::time::sleep(SLOW).await,
                 Some(fault) if way.process.suffers(fault) => std::future::pending().await,
                 _ => {}

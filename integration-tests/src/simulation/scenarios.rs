@@ -1,0 +1,245 @@
+//! Small stories with one end, told again with each single fault.
+
+use std::time::Duration;
+
+use grange::prelude::*;
+use grange::testing::{Report, Simulated, Simulation};
+use grange::{Mutant, SiloBuilder};
+
+use crate::application::{Ledger, Once, Register, Source, Window};
+use crate::application::{OPENING, host};
+
+/// A seat that is held for a while, and then taken or free again: tentative, confirm, cancel.
+#[entity]
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Seat {
+    held_for: Option<String>,
+    sold_to: Option<String>,
+    expired: u32,
+}
+
+/// How long a seat is held.
+const HELD: Duration = Duration::from_secs(5);
+
+#[entity]
+impl Seat {
+    /// Holds it; says whether it was free.
+    pub async fn hold(&mut self, order: String, turn: &mut Turn<Self>) -> bool {
+        if self.held_for.is_some() || self.sold_to.is_some() {
+            return self.held_for.as_ref() == Some(&order);
+        }
+        self.held_for = Some(order.clone());
+        turn.send(turn.me().expire(order).after(HELD).named("expire"));
+        true
+    }
+    /// Sells it to whom it is held for; says whether that is so.
+    pub async fn confirm(&mut self, order: String, turn: &mut Turn<Self>) -> bool {
+        if self.held_for.as_ref() == Some(&order) {
+            self.sold_to = self.held_for.take();
+            turn.cancel("expire");
+        }
+        self.sold_to == Some(order)
+    }
+    async fn expire(&mut self, order: String) {
+        if self.held_for.as_ref() == Some(&order) {
+            self.held_for = None;
+            self.expired += 1;
+        }
+    }
+    /// For whom it is held, to whom it is sold, how often its time was over.
+    pub async fn state(&self) -> (Option<String>, Option<String>, u32) {
+        (self.held_for.clone(), self.sold_to.clone(), self.expired)
+    }
+}
+
+/// What a story is, and how it is told.
+type Story = (&'static str, fn(u64, Option<Mutant>) -> Simulation, Tell);
+
+/// Told on a cluster.
+#[derive(Debug, Clone, Copy)]
+pub enum Tell {
+    /// Money moves, and the payer hears that it has arrived.
+    Transfer,
+    /// A seat is held and sold; another is held, and its time runs out.
+    Reservation,
+    /// An ask under a key, across the death of its silo.
+    Idempotent,
+    /// One entity writes to ten.
+    FanOut,
+    /// Messages arrive while their target moves.
+    Moving,
+    /// A silo that stood still serves nothing that is old.
+    Stale,
+}
+
+/// All of them.
+pub const STORIES: &[Story] = &[
+    ("transfer with continuation", simulation, Tell::Transfer),
+    ("reservation with timeout", simulation, Tell::Reservation),
+    ("idempotent ask across a failover", simulation, Tell::Idempotent),
+    ("fan-out to 10 entities", simulation, Tell::FanOut),
+    ("entity moving while messages arrive", simulation, Tell::Moving),
+    ("nothing stale from a silo that stood still", simulation, Tell::Stale),
+];
+
+fn simulation(seed: u64, mutant: Option<Mutant>) -> Simulation {
+    let hosted = |silo: SiloBuilder| host(silo).entity::<Seat>();
+    let simulation = Simulation::new(seed).silos(3, hosted).limit(Duration::from_secs(300));
+    match mutant {
+        Some(mutant) => simulation.mutant(mutant),
+        None => simulation,
+    }
+}
+
+/// Tells it once, without faults.
+pub fn run((_, simulation, tell): &Story, seed: u64, mutant: Option<Mutant>) -> Report {
+    simulation(seed, mutant).run(async |cluster| tell.tell(cluster).await)
+}
+
+impl Tell {
+    /// # Panics
+    /// When it does not end as it should.
+    pub async fn tell(self, cluster: Simulated) {
+        match self {
+            Self::Transfer => transfer(cluster).await,
+            Self::Reservation => reservation(cluster).await,
+            Self::Idempotent => idempotent(cluster).await,
+            Self::FanOut => fan_out(cluster).await,
+            Self::Moving => moving(cluster).await,
+            Self::Stale => stale(cluster).await,
+        }
+    }
+}
+
+/// Asks under one key until there is an answer.
+macro_rules! surely {
+    ($cluster:expr, $call:expr) => {{
+        let key = $cluster.key();
+        loop {
+            match $call.idempotent(key).await {
+                Ok(value) => break value,
+                Err(error) if error.is_retryable() => $cluster.advance(Duration::from_millis(50)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }};
+}
+
+/// Everything is well and at rest.
+async fn rest(cluster: &Simulated) {
+    cluster.calm().await;
+    cluster.settled(Duration::from_secs(60)).await;
+    assert_eq!(cluster.dead_letters().await, 0, "dead letters");
+}
+
+async fn transfer(cluster: Simulated) {
+    let client = cluster.client();
+    let (from, to) = (client.entity::<Ledger>("from"), client.entity::<Ledger>("to"));
+    surely!(cluster, from.open(OPENING));
+    surely!(cluster, to.open(OPENING));
+    for amount in [10, 20, 30] {
+        surely!(cluster, from.transfer("to".into(), amount));
+    }
+    rest(&cluster).await;
+    let (from, to) = (from.books().await.expect("answers"), to.books().await.expect("answers"));
+    assert_eq!((from.balance, from.underway, to.balance), (OPENING - 60, 0, OPENING + 60));
+    assert_eq!((from.debited, to.credited), (60, 60), "each once");
+}
+
+async fn reservation(cluster: Simulated) {
+    let client = cluster.client();
+    let (sold, lapsed) = (client.entity::<Seat>("sold"), client.entity::<Seat>("lapsed"));
+    assert!(surely!(cluster, sold.hold("one".into())));
+    assert!(surely!(cluster, lapsed.hold("two".into())));
+    let is_sold = surely!(cluster, sold.confirm("one".into()));
+    cluster.calm().await;
+    cluster.advance(HELD).await;
+    rest(&cluster).await;
+    let (held, sold_to, expired) = sold.state().await.expect("answers");
+    // A fault may have taken longer than the seat was held.
+    assert_eq!((held, sold_to.is_some(), expired == 0), (None, is_sold, is_sold));
+    assert_eq!(lapsed.state().await.expect("answers"), (None, None, 1), "its time was over, once");
+}
+
+async fn idempotent(cluster: Simulated) {
+    let list = cluster.client().entity::<Once>("list");
+    let (id, key) = (cluster.key(), cluster.key());
+    let first = loop {
+        if let Ok(place) = list.add(id).idempotent(key).await {
+            break place;
+        }
+    };
+    for silo in 0..3 {
+        cluster.crash(silo);
+        cluster.advance(Duration::from_secs(3)).await;
+        let again = loop {
+            if let Ok(place) = list.add(id).idempotent(key).await {
+                break place;
+            }
+        };
+        assert_eq!(again, first, "the same key, the same reply");
+        while cluster.restart(silo).await.is_err() {}
+    }
+    rest(&cluster).await;
+    assert_eq!(list.ids().await, Ok(vec![id]));
+}
+
+async fn fan_out(cluster: Simulated) {
+    let client = cluster.client();
+    let source = client.entity::<Source>("source");
+    for round in 1..=2 {
+        for window in 0..10 {
+            assert_eq!(surely!(cluster, source.emit(format!("window-{window}"), 3)), 3 * round);
+        }
+    }
+    rest(&cluster).await;
+    for window in 0..10 {
+        let streams = client.entity::<Window>(format!("window-{window}")).streams().await.expect("answers");
+        let stream = streams.get("source").cloned().unwrap_or_default();
+        let seen = (stream.count, stream.highest, stream.reordered, stream.duplicated, stream.corrupted);
+        assert_eq!(seen, (6, 6, 0, 0, 0), "{stream:?}");
+    }
+}
+
+async fn moving(cluster: Simulated) {
+    let client = cluster.client();
+    let source = client.entity::<Source>("source");
+    for round in 1..=12 {
+        assert_eq!(surely!(cluster, source.emit("window".into(), 2)), 2 * round);
+        // Its target, or itself, has to go.
+        match round {
+            3 => drop(cluster.leave(0).await),
+            6 => while cluster.restart(0).await.is_err() {},
+            9 => drop(cluster.leave(1).await),
+            _ => {}
+        }
+    }
+    while cluster.restart(1).await.is_err() {}
+    rest(&cluster).await;
+    let streams = client.entity::<Window>("window").streams().await.expect("answers");
+    let stream = streams.get("source").cloned().unwrap_or_default();
+    assert_eq!((stream.count, stream.reordered, stream.duplicated, stream.corrupted), (24, 0, 0, 0), "{stream:?}");
+}
+
+async fn stale(cluster: Simulated) {
+    let register = cluster.client().entity::<Register>("register");
+    for silo in 0..3 {
+        surely!(cluster, register.write(u64::from(silo == 0) + 10));
+        // This one knows of nobody else, and goes on asking the silo that stands still.
+        let Ok(follower) = cluster.client_of(&[silo as usize]).await else { continue };
+        let followed = follower.entity::<Register>("register");
+        let _ = followed.read().await;
+        cluster.freeze(silo as usize);
+        cluster.advance(Duration::from_millis(2_500)).await;
+        let written = 100 + u64::from(silo as u32);
+        let write = register.write(written).timeout(Duration::from_millis(1_000));
+        if write.idempotent(cluster.key()).await.is_err() {
+            cluster.calm().await;
+            continue;
+        }
+        if let Ok(read) = followed.read().timeout(Duration::from_secs(3)).await {
+            assert_eq!(read, written, "read after it was overwritten, at a silo that had stood still");
+        }
+        cluster.calm().await;
+    }
+}
