@@ -328,6 +328,9 @@ impl<E: Entity> Host<E> {
                 if !self.shared.is_draining() && !Mutant::WakesIgnored.is_planted() {
                     // One that can't be activated says so in the log, and is woken again.
                     if let Ok(activation) = self.activation(to) {
+                        if let Some(ledger) = &mut activation.control.borrow_mut().ledger {
+                            ledger.was_named();
+                        }
                         self.pump(&activation);
                     }
                 }

@@ -40,6 +40,8 @@ pub(crate) struct Ledger {
     flight: Option<Box<Flight>>,
     /// A trim is on its way: what it removes may come back, and until then no target is told to forget.
     trimming: bool,
+    /// The store names it in the agenda, and nothing is due: the next trim says so, though it removes nothing.
+    named_in_vain: bool,
 }
 
 /// A commit on its way.
@@ -66,6 +68,7 @@ impl Ledger {
             gathering: Batch::default(),
             flight: None,
             trimming: false,
+            named_in_vain: record.wake.is_some(),
         };
         for (field, value) in record.fields {
             match field {
@@ -155,6 +158,12 @@ impl Ledger {
     /// Whether there are messages to deliver, or reminders that are due by then.
     pub(crate) fn has_work(&self, until: u64) -> bool {
         !self.mail.outbox.is_empty() || self.mail.reminders.next_due().is_some_and(|due| due <= until)
+    }
+
+    /// The agenda has named the entity. An earlier trim that came late may have left the entry: nobody else would find out
+    /// that it stands for nothing.
+    pub(crate) fn was_named(&mut self) {
+        self.named_in_vain = true;
     }
 
     /// Whether what the store has is this version, and nothing is on its way to another.
@@ -326,9 +335,13 @@ impl Ledger {
     ///
     /// And the targets to tell when it has been applied: see [`end_trim`](Self::end_trim).
     pub(crate) fn next_trim(&mut self, now: u64) -> Option<(Trim, Vec<(EntityId, u64)>)> {
-        if self.trimming || self.mail.trims.is_empty() || self.flight.is_some() || self.gathering.dirty {
+        // With something due it is named for that, and what is done about it will say so.
+        self.named_in_vain &= self.wake(now).is_none();
+        let nothing = self.mail.trims.is_empty() && !self.named_in_vain;
+        if self.trimming || nothing || self.flight.is_some() || self.gathering.dirty {
             return None;
         }
+        self.named_in_vain = false;
         let trim = Trim {
             id: self.id.clone(),
             fence: self.fence,
