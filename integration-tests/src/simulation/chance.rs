@@ -92,6 +92,7 @@ async fn disturb(cluster: &Simulated, random: &mut Random) {
                 cluster.note(format!("silo-{silo} left: {left:?}"));
                 let _ = cluster.restart(silo).await;
             }
+            3 => cluster.cut_store(random.index(SILOS)),
             _ => cluster.heal(),
         }
     }

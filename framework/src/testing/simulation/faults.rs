@@ -123,7 +123,7 @@ pub(super) const BEFORE_STORE: &[Injected] =
 pub(super) const AFTER_STORE: &[Injected] = &[Injected::StoreFailsAfter, Injected::Crash];
 
 /// A silo that was paused goes on after so long: its lease is over by then, and others have taken over.
-pub(super) const PAUSE: Duration = Duration::from_millis(4_000);
+pub(super) const PAUSE: Duration = Duration::from_millis(7_000);
 /// One that crashed is started again after so long.
 pub(super) const RESTART: Duration = Duration::from_millis(2_500);
 /// What is carried out although it failed comes so much later.

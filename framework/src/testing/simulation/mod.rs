@@ -468,16 +468,25 @@ impl Simulated {
         self.0.network.part(from, to);
     }
 
+    /// This silo does not reach the store any more; everybody else reaches it.
+    pub fn cut_store(&self, silo: usize) {
+        if let Some(seat) = self.silos().get(silo) {
+            self.0.stage.note(&seat.process.name, "is cut off from the store");
+            seat.process.set_reaches_store(false);
+        }
+    }
+
     /// Everybody reaches everybody.
     pub fn heal(&self) {
         self.0.stage.note("test", "everybody reaches everybody");
         self.0.network.heal();
+        self.silos().iter().for_each(|seat| seat.process.set_reaches_store(true));
     }
 
     /// No more faults; those who crashed are back, and all silos know each other: for what must be so in the end.
     pub async fn calm(&self) {
         self.0.stage.set_active(false);
-        self.0.network.heal();
+        self.heal();
         let end = tokio::time::Instant::now() + AGREE;
         loop {
             let versions: Vec<Option<u64>> = {

@@ -32,6 +32,8 @@ pub(super) struct Process {
     tasks: mpsc::UnboundedSender<BoxFuture<'static, ()>>,
     dead: AtomicBool,
     died: Notify,
+    /// It does not reach the store.
+    storeless: AtomicBool,
     /// It is not polled before then; 0: it runs.
     paused_until: AtomicU64,
     waker: Mutex<Option<Waker>>,
@@ -66,6 +68,7 @@ impl Process {
             tasks,
             dead: AtomicBool::new(false),
             died: Notify::new(),
+            storeless: AtomicBool::new(false),
             paused_until: AtomicU64::new(0),
             waker: Mutex::default(),
             crashed,
@@ -92,6 +95,14 @@ impl Process {
             self.died.notify_waiters();
             self.wake();
         }
+    }
+
+    pub(super) fn reaches_store(&self) -> bool {
+        !self.storeless.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_reaches_store(&self, reaches: bool) {
+        self.storeless.store(!reaches, Ordering::Release);
     }
 
     /// Waits for its death.

@@ -39,6 +39,10 @@ impl Way {
         Box::pin(async move {
             let stage = way.process.stage.clone();
             way.lives().await;
+            if !way.process.reaches_store() {
+                tokio::time::sleep(SLOW).await;
+                return failed();
+            }
             match stage.point(&way.process.name, &what, BEFORE_STORE) {
                 Some(Injected::StoreFailsBefore) => return failed(),
                 Some(Injected::StoreLate) => {
