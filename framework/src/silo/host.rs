@@ -291,7 +291,9 @@ impl<E: Entity> Host<E> {
                     return self.postpone(&envelope, None);
                 }
                 let knows = |sender| control.ledger.as_ref().is_some_and(|ledger| ledger.mail.activities.knows(sender));
-                let opens = far && envelope.previous == 0 && !knows(&envelope.from);
+                // Before it is open the answer would be too old.
+                let is_open = control.phase != Phase::Opening;
+                let opens = far && is_open && envelope.previous == 0 && !knows(&envelope.from);
                 drop(control);
                 let proof = opens.then(|| self.prove(to, &envelope));
                 let mail = Mail { envelope, again, counted: false, arrived: self.now(), far, life, hops, proof };

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use crate::CallError;
 use crate::entity::{Entity, Named, RefInner, guarded};
 use crate::mutant::Mutant;
-use crate::silo::activation::{Activation, ClaimLink, Phase};
+use crate::silo::activation::{Activation, ClaimLink, Control, Phase, Queued};
 use crate::silo::here;
 use crate::silo::host::Host;
 use crate::silo::ledger::Ledger;
@@ -80,6 +80,7 @@ impl<E: Entity> Host<E> {
                     Ok(()) => {
                         let mut control = activation.control.borrow_mut();
                         control.phase = Phase::Live;
+                        self.doubt_what_waited(&mut control);
                         self.set_alarm(activation.place.get(), &mut control, self.shared.clock.wall_ms());
                         drop(control);
                         // Before its hook: one that fails does not keep what is committed from its targets.
@@ -115,6 +116,19 @@ impl<E: Entity> Host<E> {
         tracing::error!(target: "grange", entity = %activation.to.id(), error = told, "an entity can't be activated");
         self.topple(activation, &error, &error);
         Err(error)
+    }
+
+    /// While the claim was on its way the entity may have lived elsewhere, and there have applied and forgotten the very
+    /// messages that wait here: whether their senders still have them has to be asked now that the claim is granted.
+    fn doubt_what_waited(&self, control: &mut Control<E>) {
+        if !self.shared.clustered {
+            return;
+        }
+        for queued in &mut control.queue {
+            if let Queued::Message(mail) = queued {
+                (mail.proof, mail.far) = (None, true);
+            }
+        }
     }
 
     /// Whether the silo or the store began a new life while the claim was on its way.

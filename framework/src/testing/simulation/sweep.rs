@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::faults::{Injected, Point};
 use super::stage::Plan;
-use super::{Simulated, Simulation};
+use super::{Report, Simulated, Simulation};
 
 /// What a sweep came to.
 #[derive(Debug)]
@@ -58,6 +58,15 @@ impl Sweep {
 }
 
 impl Simulation {
+    /// Runs `body` with these faults, at the points with these numbers: what a [`Failure`] of a sweep names.
+    pub fn run_exactly<T>(
+        &self,
+        faults: impl IntoIterator<Item = (u64, Injected)>,
+        body: impl AsyncFnOnce(Simulated) -> T,
+    ) -> Report<T> {
+        self.run_with(Plan::Exactly(faults.into_iter().collect()), false, body)
+    }
+
     /// Runs `body` once without faults, and then again for each fault at each of its points: what it asserts holds under every
     /// single one. Then for so many pairs of them.
     pub fn sweep(&self, pairs: usize, body: impl AsyncFn(Simulated)) -> Sweep {
