@@ -65,7 +65,8 @@ impl Ledger {
     }
 
     async fn on_deposited(&mut self, amount: u64, outcome: Outcome<()>) {
-        self.books.underway -= amount;
+        // What comes twice is to show in the books, and not to end the turn.
+        self.books.underway = self.books.underway.wrapping_sub(amount);
         if outcome.is_err() {
             self.books.balance += amount;
             self.books.refunded += amount;
