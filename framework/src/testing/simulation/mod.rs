@@ -285,7 +285,7 @@ struct Inner {
     describe: Describe,
     clocks: bool,
     silos: Mutex<Vec<Seat>>,
-    client: Mutex<Option<(Client, Arc<Process>)>>,
+    client: Mutex<Option<Client>>,
     crashed: mpsc::UnboundedSender<String>,
 }
 
@@ -342,7 +342,7 @@ impl Simulated {
     #[track_caller]
     pub fn client(&self) -> Client {
         let client = self.0.client.lock().unwrap_or_else(PoisonError::into_inner);
-        client.as_ref().map(|(client, _)| client.clone()).expect("a simulation with silos has a client")
+        client.clone().expect("a simulation with silos has a client")
     }
 
     /// Another client, a process of its own, that knows only these silos at first.
@@ -354,9 +354,13 @@ impl Simulated {
             let seats = self.silos();
             silos.iter().filter_map(|silo| seats.get(*silo)).map(|seat| seat.address.clone()).collect()
         };
-        let process = self.process(&format!("client-{}", self.0.stage.draw() % 1_000));
-        let client = Client::connect(gateways).cluster("simulation");
-        client.in_world(World::simulated(process)).await
+        self.client_at(&format!("client-{}", self.0.stage.draw() % 1_000), gateways).await
+    }
+
+    /// A client in a process of its own, with this name.
+    async fn client_at(&self, name: &str, gateways: Vec<String>) -> Result<Client> {
+        let world = World::simulated(self.process(name));
+        Client::connect(gateways).cluster("simulation").in_world(world).await
     }
 
     async fn connect(&self) -> Result<()> {
@@ -364,10 +368,8 @@ impl Simulated {
         if gateways.is_empty() {
             return Err(Error::Config("a simulation needs silos: `.silos(3, |silo| silo.entity::<…>())`".into()));
         }
-        let process = self.process("client");
-        let client = Client::connect(gateways).cluster("simulation");
-        let client = client.in_world(World::simulated(process.clone())).await?;
-        *self.0.client.lock().unwrap_or_else(PoisonError::into_inner) = Some((client, process));
+        let client = self.client_at("client", gateways).await?;
+        *self.0.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
         Ok(())
     }
 
