@@ -4,8 +4,8 @@
 
 use grange::Mutant;
 use grange::testing::Faults;
-use integration_tests::simulation::scenarios::STORIES;
-use integration_tests::simulation::{chance, scenarios};
+use integration_tests::simulation::chance;
+use integration_tests::simulation::stories::STORIES;
 
 #[test]
 fn no_seed_breaks_a_promise() {
@@ -15,21 +15,34 @@ fn no_seed_breaks_a_promise() {
     }
 }
 
+#[test]
+fn every_story_ends_well() {
+    let failed: Vec<String> = STORIES
+        .iter()
+        .filter_map(|story| {
+            let report = story.run(0, None);
+            let why = report.outcome.as_ref().err()?;
+            Some(format!("{}: {}", story.name, report.told(why)))
+        })
+        .collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
 /// The pause at the moment of a claim among them: what waited for the claim was applied a second time.
 #[test]
 fn stories_end_well_with_every_single_fault() {
     // The others have more points than an unoptimized build has time for.
     let short = ["transfer with continuation", "reservation with timeout", "entity moving while messages arrive"];
-    for (name, simulation, tell) in STORIES.iter().filter(|(name, ..)| short.contains(name)) {
-        let sweep = simulation(0, None).sweep(0, async |cluster| tell.tell(cluster).await).expect_success();
-        assert!(sweep.points > 10, "{name}: {sweep:?}");
+    for story in STORIES.iter().filter(|story| short.contains(&story.name)) {
+        let sweep = story.sweep(0).expect_success();
+        assert!(sweep.points > 10, "{}: {sweep:?}", story.name);
     }
 }
 
 /// Whether a run notices it: the stories, or the load under faults from this seed.
 fn is_found(mutant: Mutant, seed: u64) -> bool {
-    let told = |story| scenarios::run(story, 0, Some(mutant)).outcome.is_err();
-    chance::run(seed, Faults::all(), Some(mutant)).outcome.is_err() || STORIES.iter().any(told)
+    chance::run(seed, Faults::all(), Some(mutant)).outcome.is_err()
+        || STORIES.iter().any(|story| story.run(0, Some(mutant)).outcome.is_err())
 }
 
 macro_rules! found { ($($test:ident $mutant:ident $seed:literal)*) => {

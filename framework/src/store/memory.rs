@@ -1,11 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "testing")]
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::mutant::Mutant;
 use crate::store::memory_members::MemoryMembers;
+#[cfg(feature = "testing")]
+use crate::store::memory_past::Past;
 use crate::store::{
     Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Members, Partitions, Pending, Record, Refusal,
     StateWrite, Stats, Store, StoreError, Trim,
@@ -23,16 +27,20 @@ pub struct MemoryStore {
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    generation: u64,
+pub(super) struct Kept {
+    /// Of each shard; one, but in a simulation.
+    generations: Vec<u64>,
     entities: HashMap<EntityId, Entity>,
     agenda: BTreeSet<(u64, EntityId)>,
     letters: BTreeSet<(EntityId, u64)>,
     stats: Stats,
     closed: bool,
+    /// What was before the last writes, where they can be lost.
+    #[cfg(feature = "testing")]
+    past: Option<Past<(EntityId, Option<Entity>)>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Entity {
     /// Who may write; `None`: nobody.
     claim: Option<Fence>,
@@ -49,7 +57,56 @@ struct Entity {
 impl MemoryStore {
     /// An empty store. The generation is random, unless a simulation has to be repeatable.
     pub fn new(generation: u64) -> Self {
-        Self { kept: Mutex::new(Kept { generation, ..Kept::default() }), members: Arc::new(MemoryMembers::new()) }
+        let kept = Kept { generations: vec![generation], ..Kept::default() };
+        Self { kept: Mutex::new(kept), members: Arc::new(MemoryMembers::new()) }
+    }
+
+    /// An empty store on a shard for each of these generations, of which each can fail over.
+    #[cfg(feature = "testing")]
+    pub(crate) fn sharded(generations: Vec<u64>) -> Self {
+        let kept = Kept { generations, past: Some(Past::default()), ..Kept::default() };
+        Self { kept: Mutex::new(kept), members: Arc::new(MemoryMembers::that_can_lose()) }
+    }
+
+    /// A shard fails over to a replica that missed the writes of the last `lost`, and a life of its data begins. The table of
+    /// silos is on the first. Says how many writes are gone.
+    #[cfg(feature = "testing")]
+    pub(crate) fn fail_over(&self, shard: usize, lost: Duration, generation: u64) -> usize {
+        let gone = if shard == 0 { self.members.lose(lost) } else { 0 };
+        gone + self.lock().lose(shard, lost, generation)
+    }
+
+    /// A shard is emptied, and a life of its data begins.
+    #[cfg(feature = "testing")]
+    pub(crate) fn flush(&self, shard: usize, generation: u64) {
+        if shard == 0 {
+            self.members.flush();
+        }
+        self.lock().flush(shard, generation);
+    }
+
+    /// On which shard this record is.
+    #[cfg(feature = "testing")]
+    pub(crate) fn shard_of(&self, id: &EntityId) -> usize {
+        self.lock().shard_of(id)
+    }
+
+    /// Who has claimed it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn owner_of(&self, id: &EntityId) -> Option<Incarnation> {
+        self.lock().entities.get(id)?.claim.map(|claim| claim.owner)
+    }
+
+    /// The life of a shard's data.
+    #[cfg(feature = "testing")]
+    pub(crate) fn life(&self, shard: usize) -> u64 {
+        self.lock().generations.get(shard).copied().unwrap_or(0)
+    }
+
+    /// The clock of the table's server jumps ahead.
+    #[cfg(feature = "testing")]
+    pub(crate) fn clock_jumps(&self, ahead: Duration) {
+        self.members.clock_jumps(ahead);
     }
 
     /// Takes back all claims of an incarnation that is dead, so that others may claim its entities.
@@ -71,8 +128,75 @@ impl MemoryStore {
 }
 
 impl Kept {
+    fn shard_of(&self, id: &EntityId) -> usize {
+        match self.generations.len() {
+            0 | 1 => 0,
+            shards => usize::from(id.partition(shards as u16)),
+        }
+    }
+
+    fn generation(&self, id: &EntityId) -> u64 {
+        self.generations.get(self.shard_of(id)).copied().unwrap_or(0)
+    }
+
+    /// What this entity is now is remembered, where writes can be lost.
+    #[cfg(feature = "testing")]
+    fn remember(&mut self, id: &EntityId) {
+        if let Some(past) = &mut self.past {
+            past.remember(|| (id.clone(), self.entities.get(id).cloned()));
+        }
+    }
+
+    #[cfg(not(feature = "testing"))]
+    fn remember(&mut self, _: &EntityId) {}
+
+    #[cfg(feature = "testing")]
+    fn lose(&mut self, shard: usize, lost: Duration, generation: u64) -> usize {
+        let Some(mut past) = self.past.take() else { return 0 };
+        let gone = past.lose(lost, |(id, _)| self.shard_of(id) == shard);
+        let count = gone.len();
+        for (id, before) in gone {
+            self.restore(id, before);
+        }
+        self.past = Some(past);
+        self.begin(shard, generation);
+        count
+    }
+
+    #[cfg(feature = "testing")]
+    fn flush(&mut self, shard: usize, generation: u64) {
+        let gone: Vec<EntityId> = self.entities.keys().filter(|id| self.shard_of(id) == shard).cloned().collect();
+        gone.into_iter().for_each(|id| self.restore(id, None));
+        self.begin(shard, generation);
+    }
+
+    #[cfg(feature = "testing")]
+    fn begin(&mut self, shard: usize, generation: u64) {
+        if let Some(life) = self.generations.get_mut(shard) {
+            *life = generation;
+        }
+    }
+
+    /// Makes an entity, and the indices that name it, what it was.
+    #[cfg(feature = "testing")]
+    fn restore(&mut self, id: EntityId, before: Option<Entity>) {
+        self.agenda.retain(|(_, named)| *named != id);
+        self.letters.retain(|(named, _)| *named != id);
+        self.entities.remove(&id);
+        let Some(entity) = before else { return };
+        self.agenda.extend(entity.wake.map(|wake| (wake, id.clone())));
+        let letters = entity.fields.keys().filter_map(|field| match field {
+            Field::Letter(number) => Some((id.clone(), *number)),
+            _ => None,
+        });
+        self.letters.extend(letters);
+        self.entities.insert(id, entity);
+    }
+
     fn claim(&mut self, claim: &Claim) -> Claimed {
         self.stats.claims += 1;
+        self.remember(&claim.id);
+        let generation = self.generation(&claim.id);
         let entity = self.entities.entry(claim.id.clone()).or_default();
         match entity.claim {
             Some(held) if held.owner != claim.owner && claim.over != Some(held.owner) => {
@@ -84,7 +208,7 @@ impl Kept {
         entity.claim = Some(fence);
         Claimed::Granted(Box::new(Record {
             fence,
-            generation: self.generation,
+            generation,
             version: entity.version,
             state: entity.state.clone(),
             fields: entity.fields.clone(),
@@ -93,6 +217,8 @@ impl Kept {
     }
 
     fn commit(&mut self, commit: Commit) -> Committed {
+        let generation = self.generation(&commit.id);
+        self.remember(&commit.id);
         let Some(entity) = self.entities.get_mut(&commit.id) else {
             return Committed::Refused(Refusal::Superseded);
         };
@@ -100,7 +226,7 @@ impl Kept {
             return Committed::Done;
         } else if entity.claim != Some(commit.fence) && !Mutant::CommitsUnfenced.is_planted() {
             return Committed::Refused(Refusal::Superseded);
-        } else if self.generation != commit.generation {
+        } else if generation != commit.generation {
             return Committed::Refused(Refusal::Generation);
         } else if entity.version != commit.version && !Mutant::CommitsUnversioned.is_planted() {
             return Committed::Refused(Refusal::Stale);
@@ -129,9 +255,10 @@ impl Kept {
         let current = self.entities.get(&trim.id).is_some_and(|entity| entity.version == trim.version);
         let held = (current || Mutant::TrimsUnversioned.is_planted())
             && self.holds(&trim.id, trim.fence)
-            && self.generation == trim.generation;
+            && self.generation(&trim.id) == trim.generation;
         if held {
             self.stats.trims += 1;
+            self.remember(&trim.id);
             self.remove(&trim.id, &trim.removes, trim.wake);
         }
         held
@@ -153,6 +280,7 @@ impl Kept {
     }
 
     fn release(&mut self, id: &EntityId, fence: Fence) {
+        self.remember(id);
         if let Some(entity) = self.entities.get_mut(id).filter(|entity| entity.claim == Some(fence)) {
             entity.claim = None;
             // Reading random ids must not leave a record each.
@@ -208,8 +336,8 @@ impl Store for MemoryStore {
     fn stats(&self) -> Stats {
         self.lock().stats
     }
-    fn generation(&self, _: &EntityId) -> u64 {
-        self.lock().generation
+    fn generation(&self, id: &EntityId) -> u64 {
+        self.lock().generation(id)
     }
     fn members(&self) -> Option<Arc<dyn Members>> {
         Some(self.members.clone())

@@ -4,6 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+#[cfg(feature = "testing")]
+use crate::store::memory_past::Past;
 use crate::store::{Beat, Incarnation, Joined, Member, Members, OVERDUE_MS, Pending, Roster, Slice, Status};
 use crate::wire::{PARTITIONS_DEFAULT, Partition};
 
@@ -15,6 +17,17 @@ pub(crate) struct MemoryMembers {
 
 #[derive(Debug, Default)]
 struct Kept {
+    table: Tabled,
+    /// How far the clock has jumped, in ms.
+    #[cfg(feature = "testing")]
+    ahead: u64,
+    /// What was before the last writes, where they can be lost.
+    #[cfg(feature = "testing")]
+    past: Option<Past<Tabled>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Tabled {
     /// Fixed by the first silo that joins.
     partitions: Option<Partition>,
     roster: Roster,
@@ -37,9 +50,57 @@ impl MemoryMembers {
         Self { kept: Mutex::default(), clock: Box::new(clock) }
     }
 
-    fn answer<T: Send + 'static>(&self, act: impl FnOnce(&mut Kept, u64) -> T) -> Pending<T> {
+    /// The same, of a store that can lose its last writes.
+    #[cfg(feature = "testing")]
+    pub(crate) fn that_can_lose() -> Self {
+        let members = Self::new();
+        members.lock().past = Some(Past::default());
+        members
+    }
+
+    /// It forgets the writes of the last `lost`. Says how many.
+    #[cfg(feature = "testing")]
+    pub(crate) fn lose(&self, lost: std::time::Duration) -> usize {
+        let mut kept = self.lock();
+        let gone = kept.past.as_mut().map(|past| past.lose(lost, |_| true)).unwrap_or_default();
+        let count = gone.len();
+        if let Some(table) = gone.into_iter().next_back() {
+            kept.table = table;
+        }
+        count
+    }
+
+    /// It forgets everything.
+    #[cfg(feature = "testing")]
+    pub(crate) fn flush(&self) {
+        self.lock().table = Tabled::default();
+    }
+
+    /// Its clock jumps ahead.
+    #[cfg(feature = "testing")]
+    pub(crate) fn clock_jumps(&self, ahead: std::time::Duration) {
+        self.lock().ahead += ahead.as_millis() as u64;
+    }
+
+    fn answer<T: Send + 'static>(&self, act: impl FnOnce(&mut Tabled, u64) -> T) -> Pending<T> {
+        let mut kept = self.lock();
         let now = (self.clock)();
-        Box::pin(ready(Ok(act(&mut self.lock(), now))))
+        #[cfg(feature = "testing")]
+        let now = now + kept.ahead;
+        Box::pin(ready(Ok(act(&mut kept.table, now))))
+    }
+
+    /// The same for what writes.
+    fn write<T: Send + 'static>(&self, act: impl FnOnce(&mut Tabled, u64) -> T) -> Pending<T> {
+        #[cfg(feature = "testing")]
+        {
+            let mut kept = self.lock();
+            let Kept { table, past, .. } = &mut *kept;
+            if let Some(past) = past {
+                past.remember(|| table.clone());
+            }
+        }
+        self.answer(act)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -53,7 +114,7 @@ impl fmt::Debug for MemoryMembers {
     }
 }
 
-impl Kept {
+impl Tabled {
     fn join(&mut self, mut member: Member, partitions: Partition, now: u64) -> Joined {
         let fixed = *self.partitions.get_or_insert(partitions);
         if fixed != partitions {
@@ -112,25 +173,25 @@ impl Kept {
 
 impl Members for MemoryMembers {
     fn join(&self, member: Member, partitions: u16) -> Pending<Joined> {
-        self.answer(|kept, now| kept.join(member, partitions, now))
+        self.write(|kept, now| kept.join(member, partitions, now))
     }
     fn beat(&self, me: Incarnation) -> Pending<Beat> {
-        self.answer(|kept, now| kept.beat(me, now))
+        self.write(|kept, now| kept.beat(me, now))
     }
     fn roster(&self) -> Pending<Roster> {
         self.answer(|kept, _| kept.roster.clone())
     }
     fn advance(&self, me: Incarnation, to: Status) -> Pending<bool> {
-        self.answer(|kept, _| kept.advance(me, to))
+        self.write(|kept, _| kept.advance(me, to))
     }
     fn declare_dead(&self, who: Incarnation, missed_ms: u64) -> Pending<bool> {
-        self.answer(|kept, now| kept.declare_dead(who, missed_ms, now))
+        self.write(|kept, now| kept.declare_dead(who, missed_ms, now))
     }
     fn place(&self, version: u64, slices: Vec<Slice>) -> Pending<bool> {
-        self.answer(|kept, _| kept.place(version, slices))
+        self.write(|kept, _| kept.place(version, slices))
     }
     fn partitions(&self) -> Partition {
-        self.lock().partitions.unwrap_or(PARTITIONS_DEFAULT)
+        self.lock().table.partitions.unwrap_or(PARTITIONS_DEFAULT)
     }
 }
 

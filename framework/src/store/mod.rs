@@ -12,6 +12,8 @@ mod embedded;
 mod members;
 mod memory;
 mod memory_members;
+#[cfg(feature = "testing")]
+mod memory_past;
 #[cfg(feature = "redis")]
 mod redis;
 

@@ -10,16 +10,19 @@ use grange::Mutant;
 use grange::testing::{Faults, Injected};
 use integration_tests::simulation::chance;
 use integration_tests::simulation::mutants::{Killed, SEEDS, kill};
-use integration_tests::simulation::scenarios::STORIES;
+use integration_tests::simulation::stories::STORIES;
 
 const HELP: &str = "\
 cargo xtask simulate [--seeds N] [--from SEED]
 cargo xtask simulate --mutants
 cargo xtask simulate --sweep
+cargo xtask simulate --story NAME [POINT:FAULT ...]
 
 Runs N simulations, 100 unless said otherwise, from this seed on or from 0: three silos, a client, the network and the store in one
 thread under virtual time, with a load and every kind of fault. Each is judged from outside, by the verifier of the real processes.
 With --sweep: tells small stories, each again with every single fault, and with some pairs of them.
+With --story: tells the one whose name begins so, with these faults at these points, as a sweep names them, and prints what happened:
+`--story reminder 74:Crash 360:Pause`.
 With --mutants: plants each known mistake in the protocol, and prints which seed found it, as a table (docs/mutants.md).
 Exit status: 0 all is well, 1 a promise was broken, 2 wrong command line.";
 
@@ -27,6 +30,7 @@ Exit status: 0 all is well, 1 a promise was broken, 2 wrong command line.";
 struct Sum {
     injected: BTreeMap<Injected, u64>,
     points: u64,
+    writes: u64,
     events: u64,
     operations: u64,
     messages: u64,
@@ -48,6 +52,12 @@ fn main() -> ExitCode {
     }
     if std::env::args().skip(1).eq(["--sweep"]) {
         return sweep(PAIRS);
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [option, name, faults @ ..] = &arguments[..]
+        && option == "--story"
+    {
+        return tell(name, faults);
     }
     let (seeds, from) = match parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
@@ -75,6 +85,7 @@ fn main() -> ExitCode {
                     let mut sum = sum.lock().expect("whole");
                     report.injected.iter().for_each(|(fault, count)| *sum.injected.entry(*fault).or_default() += count);
                     sum.points += report.points;
+                    sum.writes += report.writes;
                     sum.events += report.timeline.len();
                     match &report.outcome {
                         Ok(verdict) => {
@@ -109,7 +120,11 @@ fn main() -> ExitCode {
     println!(
         "checked       I2 conservation, I3 nothing acknowledged is lost, I4 exactly once, I5 order, I6 same reply,"
     );
-    println!("              I8 drained, I10 linearizable; no run that does not end");
+    println!(
+        "              I7 in time, I8 drained, I10 linearizable; one writer at a time, at {} claims and",
+        sum.writes
+    );
+    println!("              commits; no run that does not end");
     let failed: Vec<u64> = sum.failures.iter().map(|(seed, _)| *seed).collect();
     println!(
         "violations    {}{}",
@@ -166,14 +181,53 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<(u64, u64
     Ok(Some((seeds, from)))
 }
 
+/// Tells one story with these faults, and prints all that happened.
+#[expect(clippy::print_stdout, reason = "the report is what this program is for")]
+fn tell(name: &str, faults: &[String]) -> ExitCode {
+    let Some(story) = STORIES.iter().find(|story| story.name.starts_with(name)) else {
+        let names: Vec<_> = STORIES.iter().map(|story| story.name).collect();
+        eprintln!("simulate: there is no story {name:?}; there are:\n  {}", names.join("\n  "));
+        return ExitCode::from(2);
+    };
+    let faults: Result<Vec<_>, String> = faults.iter().map(|fault| point(fault)).collect();
+    std::panic::set_hook(Box::new(|_| {}));
+    let report = match faults {
+        Ok(faults) => story.run_exactly(faults),
+        Err(mistake) => {
+            eprintln!("simulate: {mistake}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    print!("{}", report.timeline);
+    match &report.outcome {
+        Ok(()) => {
+            println!("it ended well");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            println!("it failed: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `74:Crash`.
+fn point(text: &str) -> Result<(u64, Injected), String> {
+    let wanted = || format!("{text:?} is no fault at a point, as `74:Crash`");
+    let (number, name) = text.split_once(':').ok_or_else(wanted)?;
+    let named = |fault: &Injected| format!("{fault:?}") == name;
+    let fault = Injected::ALL.into_iter().chain([Injected::StoreForgets]).find(named).ok_or_else(wanted)?;
+    Ok((number.parse().map_err(|_| wanted())?, fault))
+}
+
 /// Tells each story once, and again with each single fault, and with some pairs.
 #[expect(clippy::print_stdout, reason = "the report is what this program is for")]
 fn sweep(pairs: usize) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut good = true;
     println!("{:<42} {:>7} {:>8} {:>7} {:>9}", "story", "points", "singles", "pairs", "failures");
-    for (name, simulation, tell) in STORIES {
-        let sweep = simulation(0, None).sweep(pairs, async |cluster| tell.tell(cluster).await);
+    for story in STORIES {
+        let (name, sweep) = (story.name, story.sweep(pairs));
         let (points, singles) = (sweep.points, sweep.singles);
         println!("{name:<42} {points:>7} {singles:>8} {:>7} {:>9}", sweep.pairs, sweep.failures.len());
         for failure in sweep.failures.iter().take(2) {

@@ -13,8 +13,10 @@ use grange::prelude::Uuid;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub(crate) use persist::PATIENCE;
 pub use population::Population;
 pub use settle::{open_accounts, read_state, settle};
+pub(crate) use worker::TIMEOUT;
 use worker::Worker;
 
 use crate::random::Random;

@@ -12,7 +12,7 @@ use crate::random::Random;
 use crate::recording::{Ended, Journal, Operation};
 
 /// How long one ask may take; a plain one is not made again.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One of the tasks of a load: one operation after the other.
 pub(crate) struct Worker {

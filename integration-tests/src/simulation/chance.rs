@@ -34,6 +34,11 @@ pub fn run(seed: u64, faults: Faults, mutant: Option<Mutant>) -> Report<Verdict>
     })
 }
 
+/// Whether the store of this seed's run loses acknowledged writes.
+fn forgets(seed: u64) -> bool {
+    seed % 4 == 3
+}
+
 async fn judged(cluster: &Simulated, seed: u64) -> Verdict {
     let (client, population) = (cluster.client(), Population::new("", 8));
     let keys = {
@@ -46,7 +51,7 @@ async fn judged(cluster: &Simulated, seed: u64) -> Verdict {
     let mut random = Random::new(seed);
     let clients = [client.clone()];
     let load = Load::start(&clients, &journal, &population, &mut random, &pace, &keys);
-    disturb(cluster, &mut random).await;
+    disturb(cluster, &mut random, forgets(seed)).await;
     load.stop().await;
     cluster.calm().await;
     // Nobody is asked meanwhile: what is left comes to its end by itself.
@@ -60,7 +65,8 @@ async fn judged(cluster: &Simulated, seed: u64) -> Verdict {
     };
     let state = FinalState { due: Some(due), ..read_state(&client, &population).await };
     let recording = Recording::of(journal.entries()).unwrap_or_else(|error| panic!("{error}"));
-    let verdict = verify(&recording, &state, History::Kept);
+    let history = if forgets(seed) { History::LostItsEnd } else { History::Kept };
+    let verdict = verify(&recording, &state, history);
     if !verdict.is_good() {
         for ask in &recording.asks {
             cluster.note(format!("{} at {} µs: {:?} {:?}", ask.number, ask.asked.at, ask.operation, ask.ended));
@@ -71,7 +77,7 @@ async fn judged(cluster: &Simulated, seed: u64) -> Verdict {
 }
 
 /// What is no fault at a point: parts of the network that don't reach each other, silos that come and go.
-async fn disturb(cluster: &Simulated, random: &mut Random) {
+async fn disturb(cluster: &Simulated, random: &mut Random, forgets: bool) {
     const STEPS: u32 = 10;
     let name = |random: &mut Random| match random.index(SILOS + 1) {
         SILOS => "client".to_owned(),
@@ -93,6 +99,7 @@ async fn disturb(cluster: &Simulated, random: &mut Random) {
                 let _ = cluster.restart(silo).await;
             }
             3 => cluster.cut_store(random.index(SILOS)),
+            4 if forgets => drop(cluster.fail_over(Duration::from_millis(random.below(500)))),
             _ => cluster.heal(),
         }
     }

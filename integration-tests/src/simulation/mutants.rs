@@ -4,7 +4,7 @@ use grange::Mutant;
 use grange::testing::Faults;
 
 use crate::simulation::chance;
-use crate::simulation::scenarios::{self, STORIES};
+use crate::simulation::stories::STORIES;
 
 /// So many seeds are tried for one.
 pub const SEEDS: u64 = 400;
@@ -22,8 +22,8 @@ pub struct Killed {
 pub fn kill(mutant: Mutant) -> Option<Killed> {
     let line = |why: &str| why.lines().next().unwrap_or_default().chars().take(120).collect();
     let told = STORIES.iter().find_map(|story| {
-        let why = scenarios::run(story, 0, Some(mutant)).outcome.err()?;
-        Some(Killed { by: format!("\"{}\"", story.0), why: line(&why) })
+        let why = story.run(0, Some(mutant)).outcome.err()?;
+        Some(Killed { by: format!("\"{}\"", story.name), why: line(&why) })
     });
     told.or_else(|| {
         (0..SEEDS).find_map(|seed| {

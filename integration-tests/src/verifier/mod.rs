@@ -2,6 +2,7 @@
 //!
 //! It is a function of values, and is itself tested with recordings in which one promise is broken at a time.
 
+mod deadlines;
 mod gap;
 mod lists;
 mod money;
@@ -36,6 +37,7 @@ pub fn verify(recording: &Recording, state: &FinalState, history: History) -> Ve
     lists::check(recording, state, &mut verdict);
     replies::check(recording, &mut verdict);
     register::check(recording, state, &mut verdict);
+    deadlines::check(recording, &mut verdict);
     verdict.figures.count(recording, state);
     if history == History::LostItsEnd {
         // An answer that was forgotten may be given otherwise the next time, and a register may go back: that is what

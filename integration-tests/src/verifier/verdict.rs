@@ -17,6 +17,8 @@ pub enum Invariant {
     Order,
     /// I6: the same key, the same reply; and the reply agrees with the state.
     SameReply,
+    /// I7: a call ends by its deadline.
+    InTime,
     /// I8: when the faults are over, everything that is pending comes to its end.
     Drained,
     /// I10: a register looks as if there was one copy of it.
@@ -31,6 +33,7 @@ impl fmt::Display for Invariant {
             Self::ExactlyOnce => "I4 exactly once",
             Self::Order => "I5 order",
             Self::SameReply => "I6 same key, same reply",
+            Self::InTime => "I7 in time",
             Self::Drained => "I8 drained",
             Self::Linearizable => "I10 linearizable",
         })

@@ -9,14 +9,15 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::Describe;
-use super::faults::{PAUSE, RESTART};
+use super::faults::{Injected, PAUSE, RESTART};
 use super::network::Network;
 use super::process::Process;
 use super::stage::Stage;
-use super::store::Way;
+use super::store::{SHARDS, Way};
+use crate::entity::Named;
 use crate::store::{MemoryStore, Partitions, Store};
 use crate::world::World;
-use crate::{Client, Error, Result, Silo};
+use crate::{Client, Error, Reference, Result, Silo};
 
 /// How long silos may take to agree on who there is, without faults.
 const AGREE: Duration = Duration::from_secs(60);
@@ -75,7 +76,7 @@ impl Simulated {
     pub(super) async fn start(stage: Arc<Stage>, silos: usize, describe: Describe, clocks: bool) -> Result<Self> {
         let (crashed, crashes) = mpsc::unbounded_channel();
         let network = Network::new(stage.clone());
-        let store = Arc::new(MemoryStore::new(stage.draw() >> 12));
+        let store = Arc::new(MemoryStore::sharded((0..SHARDS).map(|_| stage.draw() >> 12).collect()));
         let (seats, client) = (Mutex::new(Vec::new()), Mutex::new(None));
         let cluster = Self(Arc::new(Inner { stage, network, store, describe, clocks, silos: seats, client, crashed }));
         for _ in 0..silos {
@@ -99,8 +100,7 @@ impl Simulated {
 
     async fn seat(&self, address: &str, name: &str) -> Result<Seat> {
         let process = self.process(name);
-        let store: Arc<dyn Store> = self.0.store.clone();
-        let way = Way::new(process.clone(), store)
+        let way = Way::new(process.clone(), self.0.store.clone())
             .ok_or_else(|| Error::Config("the store of a simulation knows no silos".into()))?;
         let described = (self.0.describe)(Silo::builder().workers(2));
         let silo = described.store(Arc::new(way)).cluster("simulation").listen(address);
@@ -257,6 +257,93 @@ impl Simulated {
             self.0.stage.note(&seat.process.name, "is cut off from the store");
             seat.process.set_reaches_store(false);
         }
+    }
+
+    /// At the next point whose line in the timeline has this in it, this goes wrong: `"silo-1: commits version 2 of Ledger/a"`.
+    /// Also where nothing else goes wrong any more.
+    pub fn inject(&self, at: impl Into<String>, fault: Injected) {
+        self.0.stage.script(at.into(), fault);
+    }
+
+    /// Where [`inject`](Self::inject) was to inject something, and has not come to it.
+    pub fn not_injected(&self) -> Vec<String> {
+        self.0.stage.unscripted()
+    }
+
+    /// What is left of [`inject`](Self::inject) will not happen.
+    pub fn forget_injections(&self) {
+        self.0.stage.unscript();
+    }
+
+    /// How many faults came that [`inject`](Self::inject) did not ask for.
+    pub fn unexpected_faults(&self) -> u64 {
+        self.0.stage.unexpected()
+    }
+
+    /// How many events the timeline has: for [`happened`](Self::happened).
+    pub fn events(&self) -> u64 {
+        self.0.stage.events()
+    }
+
+    /// Whether an event since there were so many has this in its line.
+    pub fn happened(&self, since: u64, what: &str) -> bool {
+        self.0.stage.has_happened(since, what)
+    }
+
+    /// Waits until something happens from now on whose line in the timeline has this in it. `false`: not within `limit`.
+    pub async fn happens(&self, what: &str, limit: Duration) -> bool {
+        let since = self.events();
+        let end = tokio::time::Instant::now() + limit;
+        while tokio::time::Instant::now() < end {
+            if self.happened(since, what) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        false
+    }
+
+    /// The silo that has claimed this entity, by its number; `None`: it is active nowhere.
+    pub fn host_of(&self, entity: &impl Reference) -> Option<usize> {
+        let owner = self.0.store.owner_of(entity.raw().inner.id())?;
+        let name = self.0.stage.name_of(owner);
+        self.silos().iter().position(|seat| seat.process.name == name)
+    }
+
+    /// The store's shard that has this entity. Each fails over by itself.
+    pub fn shard_of(&self, entity: &impl Reference) -> usize {
+        self.0.store.shard_of(entity.raw().inner.id())
+    }
+
+    /// The store fails over to a replica that missed the writes of the last `lost` (up to 10 s): an asynchronous failover. Says
+    /// how many writes are gone. What grange promises then holds on what is left.
+    pub fn fail_over(&self, lost: Duration) -> usize {
+        (0..SHARDS).map(|shard| self.fail_over_of(shard, lost)).sum()
+    }
+
+    /// The same on the shard of the store that has this entity, and on no other.
+    pub fn fail_over_at(&self, entity: &impl Reference, lost: Duration) -> usize {
+        self.fail_over_of(self.shard_of(entity), lost)
+    }
+
+    fn fail_over_of(&self, shard: usize, lost: Duration) -> usize {
+        let gone = self.0.store.fail_over(shard, lost, self.0.stage.draw() >> 12);
+        self.0.stage.writers().forget(|id| self.0.store.shard_of(id) == shard);
+        self.0.stage.note("store", format!("shard {shard} fails over, and {gone} writes are gone"));
+        gone
+    }
+
+    /// The store is emptied, as by `FLUSHALL`.
+    pub fn empty_store(&self) {
+        self.0.stage.note("store", "is emptied");
+        self.0.stage.writers().forget(|_| true);
+        (0..SHARDS).for_each(|shard| self.0.store.flush(shard, self.0.stage.draw() >> 12));
+    }
+
+    /// The clock of the store's server jumps ahead.
+    pub fn store_clock_jumps(&self, ahead: Duration) {
+        self.0.stage.note("store", format!("its clock jumps {ahead:?} ahead"));
+        self.0.store.clock_jumps(ahead);
     }
 
     /// Everybody reaches everybody.

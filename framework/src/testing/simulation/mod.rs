@@ -13,6 +13,7 @@ mod stage;
 mod store;
 mod sweep;
 mod timeline;
+mod writers;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -128,7 +129,8 @@ impl Simulation {
         self
     }
 
-    /// Runs `body` beside the cluster. A panic in it is a failed run, as is one that does not end.
+    /// Runs `body` beside the cluster. A panic in it is a failed run, as is one that does not end, and one in which the store saw
+    /// two writers of one entity.
     pub fn run<T>(&self, body: impl AsyncFnOnce(Simulated) -> T) -> Report<T> {
         self.run_with(Plan::Likely(self.faults.clone()), false, body)
     }
@@ -150,7 +152,8 @@ impl Simulation {
                 Ok(Err(panic)) => Err(panic_text(&*panic).to_owned()),
                 Err(_) => Err(format!("it did not end within {:?} of virtual time", self.limit)),
             };
-            (outcome, stage)
+            let broken = stage.writers().verdict().1.into_iter().next();
+            (outcome.and_then(|value| broken.map_or(Ok(value), Err)), stage)
         });
         let report = self.report(outcome, Some(&stage));
         drop(everybody);
@@ -158,8 +161,9 @@ impl Simulation {
     }
 
     fn report<T>(&self, outcome: std::result::Result<T, String>, stage: Option<&Stage>) -> Report<T> {
+        let writes = stage.map_or(0, |stage| stage.writers().verdict().0);
         let (timeline, injected, points, listed) = stage.map(Stage::close).unwrap_or_default();
-        Report { outcome, seed: self.seed, timeline, injected, points, listed }
+        Report { outcome, seed: self.seed, timeline, injected, points, writes, listed }
     }
 
     async fn live<T>(&self, stage: Arc<Stage>, body: impl AsyncFnOnce(Simulated) -> T) -> Result<T> {

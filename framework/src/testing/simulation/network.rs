@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc};
 
+use super::faults::Injected;
 use super::stage::Stage;
 use crate::world::Incoming;
 
@@ -66,6 +67,12 @@ impl Cut {
     }
 }
 
+/// When the first words are on their way.
+async fn breaks_soon(cut: Arc<Cut>) {
+    tokio::time::sleep(Duration::from_millis(4)).await;
+    cut.set();
+}
+
 impl Network {
     pub(super) fn new(stage: Arc<Stage>) -> Arc<Self> {
         Arc::new(Self { stage, kept: Mutex::default(), changed: Notify::new() })
@@ -86,8 +93,13 @@ impl Network {
         self.kept().listeners.get(address).map_or_else(|| address.to_owned(), |listening| listening.who.clone())
     }
 
-    /// Opens a stream. An address at which nobody listens refuses.
-    pub(super) async fn dial(self: Arc<Self>, from: &str, address: &str) -> io::Result<DuplexStream> {
+    /// Opens a stream, which may break at once. An address at which nobody listens refuses.
+    pub(super) async fn dial(
+        self: Arc<Self>,
+        from: &str,
+        address: &str,
+        fault: Option<Injected>,
+    ) -> io::Result<DuplexStream> {
         let to = self.who_listens(address);
         // SYN and its answer.
         self.passes(from, &to).await;
@@ -105,6 +117,11 @@ impl Network {
             listening.incoming.send((far, caller)).map_err(|_| refused())?;
             kept.streams.retain(|stream| Arc::strong_count(&stream.cut) > 1);
             kept.streams.push(Stream { ends: [from.to_owned(), to.clone()], cut: cut.clone() });
+        }
+        match fault {
+            Some(Injected::CutAtAccept) => cut.set(),
+            Some(Injected::CutAtHandshake) => drop(tokio::spawn(breaks_soon(cut.clone()))),
+            _ => {}
         }
         let (near_reads, near_writes) = tokio::io::split(near_end);
         let (far_reads, far_writes) = tokio::io::split(far_end);

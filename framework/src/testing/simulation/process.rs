@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 use uuid::Uuid;
 
-use super::faults::{Injected, ON_ANSWER, ON_CALL, ON_CONNECT, ON_MESSAGE, PAUSE};
+use super::faults::{DELAYED, Injected, ON_ANSWER, ON_CALL, ON_CONNECT, ON_MESSAGE, PAUSE};
 use super::network::Network;
 use super::stage::{EPOCH_MS, Stage};
 use crate::wire::{Ask, Header, Inbound, Link, Peer, Violation, frames};
@@ -190,19 +190,19 @@ impl Simulated for Process {
     }
     fn dial(&self, address: &str) -> BoxFuture<'static, io::Result<DuplexStream>> {
         let to = self.network.who_listens(address);
-        let refused = self.stage.point(&self.name, &format!("connects to {to}"), ON_CONNECT).is_some();
+        let fault = self.stage.point(&self.name, &format!("connects to {to}"), ON_CONNECT);
         let (network, name, address) = (self.network.clone(), self.name.clone(), address.to_owned());
         Box::pin(async move {
-            if refused {
-                return Err(io::ErrorKind::ConnectionRefused.into());
+            match fault {
+                Some(Injected::ConnectRefused) => Err(io::ErrorKind::ConnectionRefused.into()),
+                fault => network.dial(&name, &address, fault).await,
             }
-            network.dial(&name, &address).await
         })
     }
     fn inbound(&self, peer: &Peer, inbound: Box<dyn Inbound>) -> Box<dyn Inbound> {
         let from = self.stage.name_of(peer.incarnation);
         match self.me.upgrade() {
-            Some(process) => Box::new(Tap { inner: inbound, process, from, late: None }),
+            Some(process) => Box::new(Tap { inner: Arc::new(Mutex::new(inbound)), process, from, late: None }),
             None => inbound,
         }
     }
@@ -213,13 +213,31 @@ impl Simulated for Process {
 
 /// Hears every frame before the process does.
 struct Tap {
-    inner: Box<dyn Inbound>,
+    /// Shared with what comes later.
+    inner: Arc<Mutex<Box<dyn Inbound>>>,
     process: Arc<Process>,
     from: String,
     late: Option<(Header, Bytes)>,
 }
 
 impl Tap {
+    fn inner(&self) -> MutexGuard<'_, Box<dyn Inbound>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// On its way for longer; the process may be gone by then, or the connection.
+    fn delay(&self, link: &Link, header: Header, body: Bytes) {
+        let (inner, process, link) = (self.inner.clone(), self.process.clone(), link.clone());
+        let comes_later = async move {
+            tokio::time::sleep(DELAYED).await;
+            if !process.is_dead() && !link.is_closed() {
+                let body = Bytes::copy_from_slice(&body);
+                let _ = inner.lock().unwrap_or_else(PoisonError::into_inner).frame(&link, header, body);
+            }
+        };
+        let _ = self.process.tasks.send(Box::pin(comes_later));
+    }
+
     fn describe(&self, header: Header, body: &Bytes) -> Option<String> {
         let from = &self.from;
         Some(match header.kind {
@@ -244,7 +262,7 @@ impl Inbound for Tap {
         if self.process.is_dead() {
             return Ok(());
         }
-        let Some(what) = self.describe(header, &body) else { return self.inner.frame(link, header, body) };
+        let Some(what) = self.describe(header, &body) else { return self.inner().frame(link, header, body) };
         let faults = match header.kind {
             frames::POST => ON_MESSAGE,
             frames::ASK => ON_CALL,
@@ -258,7 +276,11 @@ impl Inbound for Tap {
                 self.late = Some((header, body));
                 return Ok(());
             }
-            Some(Injected::FrameTwice) => self.inner.frame(link, header, body.clone())?,
+            Some(Injected::FrameDelayed) => {
+                self.delay(link, header, body);
+                return Ok(());
+            }
+            Some(Injected::FrameTwice) => self.inner().frame(link, header, body.clone())?,
             Some(Injected::CutBefore) => {
                 self.process.network.cut(&self.process.name, &self.from);
                 return Ok(());
@@ -266,24 +288,24 @@ impl Inbound for Tap {
             Some(fault) if self.process.suffers(fault) => return Ok(()),
             _ => {}
         }
-        self.inner.frame(link, header, body)?;
+        self.inner().frame(link, header, body)?;
         if fault == Some(Injected::CutAfter) {
             self.process.network.cut(&self.process.name, &self.from);
         }
         match self.late.take() {
-            Some((header, body)) => self.inner.frame(link, header, body),
+            Some((header, body)) => self.inner().frame(link, header, body),
             None => Ok(()),
         }
     }
 
     fn may_read(&self, link: &Link) -> bool {
-        self.inner.may_read(link)
+        self.inner().may_read(link)
     }
 
     fn closed(&mut self, link: &Link, reason: &str) {
         if !self.process.is_dead() {
             self.process.stage.note(&self.process.name, format!("lost the connection with {}", self.from));
         }
-        self.inner.closed(link, reason);
+        self.inner().closed(link, reason);
     }
 }

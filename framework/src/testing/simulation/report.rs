@@ -22,6 +22,8 @@ pub struct Report<T = ()> {
     pub injected: BTreeMap<Injected, u64>,
     /// At how many points something could go wrong.
     pub points: u64,
+    /// At how many claims and commits it was checked that one writes at a time.
+    pub writes: u64,
     pub(super) listed: Vec<Point>,
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::faults::{Faults, Injected, Point};
 use super::timeline::{Event, Timeline};
+use super::writers::Writers;
 use crate::clock::scatter;
 
 /// When simulations take place: 2026-01-01, 00:00 UTC.
@@ -20,6 +21,7 @@ pub(super) struct Stage {
     chance: AtomicU64,
     weather: AtomicU64,
     kept: Mutex<Kept>,
+    writers: Mutex<Writers>,
 }
 
 struct Kept {
@@ -31,6 +33,10 @@ struct Kept {
     /// Of a run whose points are listed.
     listed: Option<Vec<Point>>,
     injected: BTreeMap<Injected, u64>,
+    /// What is to go wrong at the next point that tells of this.
+    scripted: Vec<(String, Injected)>,
+    /// How often it did.
+    expected: u64,
     /// Processes by what they call themselves.
     names: BTreeMap<Uuid, String>,
 }
@@ -52,6 +58,7 @@ impl Stage {
             ids: next(),
             chance: next(),
             weather: next(),
+            writers: Mutex::default(),
             kept: Mutex::new(Kept {
                 timeline: Timeline::default(),
                 plan,
@@ -59,6 +66,8 @@ impl Stage {
                 points: 0,
                 listed: listed.then(Vec::new),
                 injected: BTreeMap::new(),
+                scripted: Vec::new(),
+                expected: 0,
                 names: BTreeMap::new(),
             }),
         }
@@ -66,6 +75,11 @@ impl Stage {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who claims and commits.
+    pub(super) fn writers(&self) -> MutexGuard<'_, Writers> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -114,6 +128,10 @@ impl Stage {
         let at_ms = self.now_ms();
         let mut kept = self.kept();
         kept.timeline.note(Event { at_ms, at: at.to_owned(), what: what.to_owned() });
+        if let Some(fault) = kept.scripted_at(at, what, faults) {
+            kept.expected += 1;
+            return Some(kept.inject(at_ms, at, what, fault));
+        }
         if !kept.active {
             return None;
         }
@@ -130,9 +148,44 @@ impl Stage {
                 probability > 0.0 && (scatter(&self.chance) >> 11) as f64 / (1_u64 << 53) as f64 <= probability
             }),
         }?;
-        *kept.injected.entry(fault).or_default() += 1;
-        kept.timeline.note(Event { at_ms, at: at.to_owned(), what: format!("!! {fault:?} at: {what}") });
-        Some(fault)
+        Some(kept.inject(at_ms, at, what, fault))
+    }
+
+    /// At the next point that tells of this, this goes wrong.
+    pub(super) fn script(&self, what: String, fault: Injected) {
+        self.kept().scripted.push((what, fault));
+    }
+
+    /// What was to go wrong and did not come to it.
+    pub(super) fn unscripted(&self) -> Vec<String> {
+        let kept = self.kept();
+        kept.scripted.iter().map(|(what, fault)| format!("{fault:?} at {what:?}")).collect()
+    }
+
+    pub(super) fn unscript(&self) {
+        self.kept().scripted.clear();
+    }
+
+    /// How many faults came that were not scripted.
+    pub(super) fn unexpected(&self) -> u64 {
+        let kept = self.kept();
+        kept.injected.values().sum::<u64>() - kept.expected
+    }
+
+    /// How many events there were.
+    pub(super) fn events(&self) -> u64 {
+        self.kept().timeline.len()
+    }
+
+    /// Whether one since then tells of this.
+    pub(super) fn has_happened(&self, since: u64, what: &str) -> bool {
+        let kept = self.kept();
+        let new = kept.timeline.len().saturating_sub(since);
+        kept.timeline
+            .events()
+            .rev()
+            .take(new as usize)
+            .any(|event| format!("{}: {}", event.at, event.what).contains(what))
     }
 
     pub(super) fn close(&self) -> (Timeline, BTreeMap<Injected, u64>, u64, Vec<Point>) {
@@ -149,5 +202,23 @@ impl Stage {
 
     pub(super) fn draw(&self) -> u64 {
         scatter(&self.ids)
+    }
+}
+
+impl Kept {
+    fn scripted_at(&mut self, at: &str, what: &str, faults: &[Injected]) -> Option<Injected> {
+        if self.scripted.is_empty() {
+            return None;
+        }
+        let told = format!("{at}: {what}");
+        let fits = |(part, fault): &(String, Injected)| faults.contains(fault) && told.contains(part.as_str());
+        let number = self.scripted.iter().position(fits)?;
+        Some(self.scripted.remove(number).1)
+    }
+
+    fn inject(&mut self, at_ms: u64, at: &str, what: &str, fault: Injected) -> Injected {
+        *self.injected.entry(fault).or_default() += 1;
+        self.timeline.note(Event { at_ms, at: at.to_owned(), what: format!("!! {fault:?} at: {what}") });
+        fault
     }
 }

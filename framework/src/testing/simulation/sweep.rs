@@ -70,6 +70,11 @@ impl Simulation {
     /// Runs `body` once without faults, and then again for each fault at each of its points: what it asserts holds under every
     /// single one. Then for so many pairs of them.
     pub fn sweep(&self, pairs: usize, body: impl AsyncFn(Simulated)) -> Sweep {
+        self.sweep_of(&Injected::ALL, pairs, body)
+    }
+
+    /// The same with these faults only.
+    pub fn sweep_of(&self, these: &[Injected], pairs: usize, body: impl AsyncFn(Simulated)) -> Sweep {
         let first = self.run_with(Plan::Exactly(BTreeMap::new()), true, &body);
         let points = first.listed.clone();
         let mut sweep =
@@ -78,8 +83,9 @@ impl Simulation {
             sweep.failures.push(Failure { faults: Vec::new(), why: first.told(why) });
             return sweep;
         }
+        let here = |point: &'_ Point| point.faults.iter().copied().filter(|fault| these.contains(fault));
         let singles: Vec<(Injected, &Point)> =
-            points.iter().flat_map(|point| point.faults.iter().map(move |fault| (*fault, point))).collect();
+            points.iter().flat_map(|point| here(point).map(move |fault| (fault, point))).collect();
         for (fault, point) in &singles {
             sweep.singles += 1;
             if !self.tried(&mut sweep, &[(*fault, point)], &body) {

@@ -1,18 +1,18 @@
-//! Small stories with one end, told again with each single fault.
+//! What applications do every day.
 
 use std::time::Duration;
 
 use grange::prelude::*;
-use grange::testing::{Report, Simulated, Simulation};
-use grange::{Mutant, SiloBuilder};
+use grange::testing::Simulated;
 
-use crate::application::{Ledger, Once, Register, Source, Window};
-use crate::application::{OPENING, host};
+use super::{rest, surely};
+use crate::application::{Ledger, OPENING, Once, Register, Source, Window};
+use crate::simulation::actor::Actor;
 
 /// A seat that is held for a while, and then taken or free again: tentative, confirm, cancel.
 #[entity]
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Seat {
+pub(super) struct Seat {
     held_for: Option<String>,
     sold_to: Option<String>,
     expired: u32,
@@ -24,7 +24,7 @@ const HELD: Duration = Duration::from_secs(5);
 #[entity]
 impl Seat {
     /// Holds it; says whether it was free.
-    pub async fn hold(&mut self, order: String, turn: &mut Turn<Self>) -> bool {
+    async fn hold(&mut self, order: String, turn: &mut Turn<Self>) -> bool {
         if self.held_for.is_some() || self.sold_to.is_some() {
             return self.held_for.as_ref() == Some(&order);
         }
@@ -33,7 +33,7 @@ impl Seat {
         true
     }
     /// Sells it to whom it is held for; says whether that is so.
-    pub async fn confirm(&mut self, order: String, turn: &mut Turn<Self>) -> bool {
+    async fn confirm(&mut self, order: String, turn: &mut Turn<Self>) -> bool {
         if self.held_for.as_ref() == Some(&order) {
             self.sold_to = self.held_for.take();
             turn.cancel("expire");
@@ -47,92 +47,12 @@ impl Seat {
         }
     }
     /// For whom it is held, to whom it is sold, how often its time was over.
-    pub async fn state(&self) -> (Option<String>, Option<String>, u32) {
+    async fn state(&self) -> (Option<String>, Option<String>, u32) {
         (self.held_for.clone(), self.sold_to.clone(), self.expired)
     }
 }
 
-/// What a story is, and how it is told.
-type Story = (&'static str, fn(u64, Option<Mutant>) -> Simulation, Tell);
-
-/// Told on a cluster.
-#[derive(Debug, Clone, Copy)]
-pub enum Tell {
-    /// Money moves, and the payer hears that it has arrived.
-    Transfer,
-    /// A seat is held and sold; another is held, and its time runs out.
-    Reservation,
-    /// An ask under a key, across the death of its silo.
-    Idempotent,
-    /// One entity writes to ten.
-    FanOut,
-    /// Messages arrive while their target moves.
-    Moving,
-    /// A silo that is cut off from the store serves nothing that is old.
-    Stale,
-}
-
-/// All of them.
-pub const STORIES: &[Story] = &[
-    ("transfer with continuation", simulation, Tell::Transfer),
-    ("reservation with timeout", simulation, Tell::Reservation),
-    ("idempotent ask across a failover", simulation, Tell::Idempotent),
-    ("fan-out to 10 entities", simulation, Tell::FanOut),
-    ("entity moving while messages arrive", simulation, Tell::Moving),
-    ("nothing stale from a silo that is cut off", simulation, Tell::Stale),
-];
-
-fn simulation(seed: u64, mutant: Option<Mutant>) -> Simulation {
-    let hosted = |silo: SiloBuilder| host(silo).entity::<Seat>();
-    let simulation = Simulation::new(seed).silos(3, hosted).limit(Duration::from_secs(300));
-    match mutant {
-        Some(mutant) => simulation.mutant(mutant),
-        None => simulation,
-    }
-}
-
-/// Tells it once, without faults.
-pub fn run((_, simulation, tell): &Story, seed: u64, mutant: Option<Mutant>) -> Report {
-    simulation(seed, mutant).run(async |cluster| tell.tell(cluster).await)
-}
-
-impl Tell {
-    /// # Panics
-    /// When it does not end as it should.
-    pub async fn tell(self, cluster: Simulated) {
-        match self {
-            Self::Transfer => transfer(cluster).await,
-            Self::Reservation => reservation(cluster).await,
-            Self::Idempotent => idempotent(cluster).await,
-            Self::FanOut => fan_out(cluster).await,
-            Self::Moving => moving(cluster).await,
-            Self::Stale => stale(cluster).await,
-        }
-    }
-}
-
-/// Asks under one key until there is an answer.
-macro_rules! surely {
-    ($cluster:expr, $call:expr) => {{
-        let key = $cluster.key();
-        loop {
-            match $call.idempotent(key).await {
-                Ok(value) => break value,
-                Err(error) if error.is_retryable() => $cluster.advance(Duration::from_millis(50)).await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }};
-}
-
-/// Everything is well and at rest.
-async fn rest(cluster: &Simulated) {
-    cluster.calm().await;
-    cluster.settled(Duration::from_secs(60)).await;
-    assert_eq!(cluster.dead_letters().await, 0, "dead letters");
-}
-
-async fn transfer(cluster: Simulated) {
+pub(super) async fn transfer(cluster: Simulated) {
     let client = cluster.client();
     let (from, to) = (client.entity::<Ledger>("from"), client.entity::<Ledger>("to"));
     surely!(cluster, from.open(OPENING));
@@ -146,7 +66,7 @@ async fn transfer(cluster: Simulated) {
     assert_eq!((from.debited, to.credited), (60, 60), "each once");
 }
 
-async fn reservation(cluster: Simulated) {
+pub(super) async fn reservation(cluster: Simulated) {
     let client = cluster.client();
     let (sold, lapsed) = (client.entity::<Seat>("sold"), client.entity::<Seat>("lapsed"));
     assert!(surely!(cluster, sold.hold("one".into())));
@@ -161,7 +81,7 @@ async fn reservation(cluster: Simulated) {
     assert_eq!(lapsed.state().await.expect("answers"), (None, None, 1), "its time was over, once");
 }
 
-async fn idempotent(cluster: Simulated) {
+pub(super) async fn idempotent(cluster: Simulated) {
     let list = cluster.client().entity::<Once>("list");
     let (id, key) = (cluster.key(), cluster.key());
     let first = loop {
@@ -184,7 +104,7 @@ async fn idempotent(cluster: Simulated) {
     assert_eq!(list.ids().await, Ok(vec![id]));
 }
 
-async fn fan_out(cluster: Simulated) {
+pub(super) async fn fan_out(cluster: Simulated) {
     let client = cluster.client();
     let source = client.entity::<Source>("source");
     for round in 1..=2 {
@@ -201,7 +121,7 @@ async fn fan_out(cluster: Simulated) {
     }
 }
 
-async fn moving(cluster: Simulated) {
+pub(super) async fn moving(cluster: Simulated) {
     let client = cluster.client();
     let source = client.entity::<Source>("source");
     for round in 1..=12 {
@@ -221,7 +141,7 @@ async fn moving(cluster: Simulated) {
     assert_eq!((stream.count, stream.reordered, stream.duplicated, stream.corrupted), (24, 0, 0, 0), "{stream:?}");
 }
 
-async fn stale(cluster: Simulated) {
+pub(super) async fn stale(cluster: Simulated) {
     let register = cluster.client().entity::<Register>("register");
     for silo in 0..3 {
         surely!(cluster, register.write(10 + silo));
@@ -243,4 +163,24 @@ async fn stale(cluster: Simulated) {
         }
         cluster.calm().await;
     }
+}
+
+/// One fires once, another again and again until it is cancelled, whoever dies meanwhile.
+pub(super) async fn reminder(cluster: Simulated) {
+    let clock = cluster.client().entity::<Actor>("clock");
+    surely!(cluster, clock.remind("once".into(), 1_000, 3_000));
+    surely!(cluster, clock.repeat("again".into(), 1, 1_000));
+    cluster.advance(Duration::from_secs(2)).await;
+    if let Some(silo) = cluster.host_of(&clock) {
+        cluster.crash(silo);
+        cluster.advance(Duration::from_secs(10)).await;
+        while cluster.restart(silo).await.is_err() {}
+    }
+    surely!(cluster, clock.cancel("again".into()));
+    rest(&cluster).await;
+    let fired = clock.came().await.expect("answers");
+    assert_eq!(fired.iter().filter(|n| **n == 1_000).count(), 1, "once");
+    let again = fired.iter().filter(|n| **n == 1).count();
+    // Two more deaths at once are looked at for longer before anybody is declared dead.
+    assert!((1..=60).contains(&again), "{again} times in more than 12 s, once a second at most");
 }
