@@ -81,17 +81,51 @@ fn a_cluster_runs_in_virtual_time() {
     assert!(points > 0 && now > Duration::from_secs(500), "{points} points until {now:?}");
 }
 
+/// One transfer, and what becomes of it.
+async fn a_transfer(cluster: Simulated) {
+    let from = cluster.client().entity::<Account>("from");
+    let (deposit, transfer) = (cluster.key(), cluster.key());
+    while from.deposit(10).idempotent(deposit).await.is_err() {}
+    while from.transfer("one".into(), 1).idempotent(transfer).await.is_err() {}
+    cluster.advance(Duration::from_secs(1)).await;
+}
+
+/// Runs each of these seeds twice, on all processors.
+fn are_the_same(seeds: std::ops::Range<u64>, run: impl Fn(u64) -> Report + Sync) {
+    let next = std::sync::atomic::AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let (one, other) = (run(seed), run(seed));
+                    if one.timeline.hash() != other.timeline.hash() {
+                        let mut both = one.timeline.events().zip(other.timeline.events());
+                        let differs = both.find(|(one, other)| one != other);
+                        panic!("seed {seed} was two runs, {one:?} and {other:?}, which differ first in {differs:#?}");
+                    }
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn the_same_seed_is_the_same_run() {
     let run = |seed| simulation(seed).faults(Faults::all()).clocks_that_drift().run(transfers);
-    for seed in 0..20 {
-        let [one, other]: [Report; 2] = [run(seed), run(seed)];
-        if one.timeline.hash() != other.timeline.hash() {
-            let differs = one.timeline.events().zip(other.timeline.events()).find(|(one, other)| one != other);
-            panic!("seed {seed} was two runs, {one:?} and {other:?}, which differ first in {differs:#?}");
-        }
-    }
+    are_the_same(0..20, run);
     assert_ne!(run(1).timeline.hash(), run(2).timeline.hash());
+}
+
+#[test]
+fn a_thousand_seeds_are_the_same_runs() {
+    // What goes wrong does so from the start: more of it in less time.
+    let often = |faults: Faults, fault| faults.with(fault, 0.01);
+    let faults = Injected::ALL.into_iter().fold(Faults::all(), often);
+    are_the_same(0..1_000, |seed| simulation(seed).faults(faults.clone()).clocks_that_drift().run(a_transfer));
 }
 
 #[test]
