@@ -71,6 +71,7 @@ pub struct Simulation {
     faults: Faults,
     limit: Duration,
     clocks: bool,
+    scatter: bool,
     mutant: Option<Mutant>,
 }
 
@@ -90,6 +91,7 @@ impl Simulation {
             faults: Faults::none(),
             limit: LIMIT,
             clocks: false,
+            scatter: false,
             mutant: None,
         }
     }
@@ -113,6 +115,26 @@ impl Simulation {
     /// The silos' clocks run up to 10 % too fast or too slow.
     pub fn clocks_that_drift(mut self) -> Self {
         self.clocks = true;
+        self
+    }
+
+    /// Nobody lives beside another by accident, so that what relies on a neighbour fails: state of the process that two
+    /// entities share (what [`SiloBuilder::data`] gave them), an ask that happened to be local and moved its arguments, an
+    /// order that one silo's queue gave.
+    ///
+    /// In place of any placement, also `placement = "local"`, each new id goes to the silo that was given the fewest. So:
+    ///
+    /// * while there are as many living silos as ids, no two share one: `silos(5, …)` for five entities;
+    /// * with more ids than silos, one that a turn is the first to name does not live in the silo of that turn, as long as
+    ///   no silo comes or goes;
+    /// * as everywhere, placement is a hint and the claim decides: while silos do not agree on who there is, an entity may
+    ///   be loaded beside another.
+    ///
+    /// The silos of a simulation are one thread of one process: `static`s and thread-locals are shared by all of them,
+    /// scattered or not. What stands for a process's own goes in by [`SiloBuilder::data`], which each silo has for itself;
+    /// thread-locals are apart in [`TestCluster::scattered`](crate::testing::TestCluster::scattered).
+    pub fn scatter(mut self) -> Self {
+        self.scatter = true;
         self
     }
 
@@ -164,7 +186,7 @@ impl Simulation {
 
     async fn live<T>(&self, stage: Arc<Stage>, body: impl AsyncFnOnce(Simulated) -> T) -> Result<T> {
         stage.set_active(false);
-        let cluster = Simulated::start(stage.clone(), self.silos, self.describe.clone(), self.clocks).await?;
+        let cluster = Simulated::start(stage.clone(), self).await?;
         stage.note("test", "the cluster is there");
         stage.set_active(true);
         let value = body(cluster).await;
