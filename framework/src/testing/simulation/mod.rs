@@ -159,8 +159,9 @@ impl Simulation {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
-            Err(error) => return self.report(Err(format!("no runtime: {error}")), None),
+            Err(error) => return self.report(Err(format!("no runtime: {error}")), None, String::new()),
         };
+        let repeated = self.repeated(&plan);
         let _planted = Planted::plant(self.mutant);
         let everybody = LocalSet::new();
         let (outcome, stage) = everybody.block_on(&runtime, async {
@@ -174,14 +175,28 @@ impl Simulation {
             };
             (outcome, stage)
         });
-        let report = self.report(outcome, Some(&stage));
+        let report = self.report(outcome, Some(&stage), repeated);
         drop(everybody);
         report
     }
 
-    fn report<T>(&self, outcome: std::result::Result<T, String>, stage: Option<&Stage>) -> Report<T> {
+    /// How a run by this plan is repeated, for people.
+    fn repeated(&self, plan: &Plan) -> String {
+        let seed = self.seed;
+        match plan {
+            Plan::Exactly(faults) if !faults.is_empty() => {
+                let faults: Vec<String> =
+                    faults.iter().map(|(point, fault)| format!("({point}, Injected::{fault:?})")).collect();
+                format!("`run_exactly([{}], …)` of the same `Simulation::new({seed})` repeats it", faults.join(", "))
+            }
+            Plan::Exactly(_) => format!("`run_exactly([], …)` of the same `Simulation::new({seed})` repeats it"),
+            Plan::Likely(_) => format!("the same `Simulation::new({seed})` repeats it"),
+        }
+    }
+
+    fn report<T>(&self, outcome: std::result::Result<T, String>, stage: Option<&Stage>, repeated: String) -> Report<T> {
         let (timeline, injected, points, listed) = stage.map(Stage::close).unwrap_or_default();
-        Report { outcome, seed: self.seed, timeline, injected, points, listed }
+        Report { outcome, seed: self.seed, timeline, injected, points, listed, repeated }
     }
 
     async fn live<T>(&self, stage: Arc<Stage>, body: impl AsyncFnOnce(Simulated) -> T) -> Result<T> {

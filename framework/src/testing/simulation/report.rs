@@ -23,6 +23,7 @@ pub struct Report<T = ()> {
     /// At how many points something could go wrong.
     pub points: u64,
     pub(super) listed: Vec<Point>,
+    pub(super) repeated: String,
 }
 
 impl<T> Report<T> {
@@ -45,7 +46,7 @@ impl<T> Report<T> {
         for event in self.timeline.events().skip(skip) {
             told.push_str(&format!("{event}\n"));
         }
-        told.push_str(&format!("\nfaults: {:?}\n`Simulation::new({})` repeats it", self.injected, self.seed));
+        told.push_str(&format!("\nfaults: {:?}\n{}", self.injected, self.repeated));
         told
     }
 }

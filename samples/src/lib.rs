@@ -1,0 +1,3 @@
+//! What the samples are made of, so that tests can use it.
+
+pub mod bank;
