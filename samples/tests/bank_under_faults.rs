@@ -4,13 +4,13 @@ use grange::prelude::*;
 use grange::testing::{Faults, Simulated, Simulation, TestCluster};
 use samples::bank::{Account, Order, Transfer, host};
 
-/// Two payments, and one that can't be made. Each call is made until it is answered, under one key: once, however often that is.
+/// A payment, and one that can't be made. Each call is made until it is answered, under one key: once, however often that is.
 async fn pay(client: &Client, key: impl Fn() -> Uuid) {
     for name in ["alice", "bob"] {
         let key = key();
         while client.entity::<Account>(name).open(100).idempotent(key).await.is_err() {}
     }
-    for (id, from, to, amount) in [("1", "alice", "bob", 30), ("2", "bob", "carol", 20), ("3", "carol", "alice", 500)] {
+    for (id, from, to, amount) in [("1", "alice", "bob", 30), ("2", "bob", "alice", 500)] {
         let (key, order) = (key(), Order { from: from.into(), to: to.into(), amount });
         while client.entity::<Transfer>(id).submit(order.clone()).idempotent(key).await.is_err() {}
     }
@@ -18,7 +18,7 @@ async fn pay(client: &Client, key: impl Fn() -> Uuid) {
 
 async fn balances(client: &Client) -> Vec<u64> {
     let mut balances = Vec::new();
-    for name in ["alice", "bob", "carol"] {
+    for name in ["alice", "bob"] {
         let statement = client.entity::<Account>(name).statement().await.expect("a read");
         assert_eq!(statement.held, 0, "{name} waits for nothing");
         balances.push(statement.balance);
@@ -30,7 +30,7 @@ async fn everybody_is_paid_once(cluster: Simulated) {
     pay(&cluster.client(), || cluster.key()).await;
     cluster.calm().await;
     cluster.settled(Duration::from_secs(60)).await;
-    assert_eq!(balances(&cluster.client()).await, [70, 110, 20]);
+    assert_eq!(balances(&cluster.client()).await, [70, 130]);
     assert_eq!(cluster.dead_letters().await, 0);
 }
 
@@ -53,6 +53,6 @@ async fn in_real_time_when_a_silo_dies() -> grange::Result<()> {
     pay(bank.client(), Uuid::now_v7).await;
     bank.crash(1).await;
     bank.settled(Duration::from_secs(60)).await?;
-    assert_eq!(balances(bank.client()).await, [70, 110, 20]);
+    assert_eq!(balances(bank.client()).await, [70, 130]);
     bank.stop().await
 }
