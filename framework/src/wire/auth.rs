@@ -91,10 +91,18 @@ impl Security {
         }
     }
 
-    /// Whether this is enough to listen at `address`.
-    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), Insecure> {
+    /// Whether the secret, if there is one, is worth anything.
+    pub(crate) fn check_secret(&self) -> Result<(), Insecure> {
         match &self.secret {
             Some(Secret(bytes)) if bytes.len() < SECRET_BYTES_MIN => Err(Insecure::SecretShort { bytes: bytes.len() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this is enough to listen at `address`.
+    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), Insecure> {
+        self.check_secret()?;
+        match &self.secret {
             None if self.tls.is_none() && !address.ip().to_canonical().is_loopback() => Err(Insecure::Open { address }),
             _ => Ok(()),
         }
@@ -112,11 +120,13 @@ impl Security {
 pub(crate) enum Insecure {
     #[error(
         "refusing to listen on {address}: it can be reached from other hosts, and there is neither a secret nor TLS; \
-         give every silo and client the same secret (`openssl rand -hex 32` makes one) or certificates, or listen on 127.0.0.1"
+         give every silo and client the same secret, by `.secret_file(…)` or GRANGE_SECRET_FILE (`openssl rand -hex 32` \
+         makes one), or certificates, or listen on 127.0.0.1"
     )]
     Open { address: SocketAddr },
     #[error(
-        "refusing a secret of {bytes} bytes: it could be guessed; use at least {SECRET_BYTES_MIN} (`openssl rand -hex 32` makes one)"
+        "refusing a secret of {bytes} bytes: it could be guessed; use at least {SECRET_BYTES_MIN}, by \
+         `.secret_file(…)` or GRANGE_SECRET_FILE (`openssl rand -hex 32` makes one)"
     )]
     SecretShort { bytes: usize },
 }

@@ -73,6 +73,11 @@ pub(crate) fn challenge(nonce: &[u8; NONCE_BYTES]) -> [u8; CHALLENGE_BYTES] {
     bytes
 }
 
+/// Whether a hello or a challenge may begin with these bytes.
+pub(crate) fn may_begin(bytes: &[u8]) -> bool {
+    MAGIC.iter().zip(bytes).all(|(expected, byte)| expected == byte)
+}
+
 /// Whether these bytes are such an answer.
 pub(crate) fn is_challenge(bytes: &[u8; CHALLENGE_BYTES]) -> bool {
     bytes.starts_with(&MAGIC)
@@ -82,10 +87,13 @@ pub(crate) fn is_challenge(bytes: &[u8; CHALLENGE_BYTES]) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     /// All that a stranger learns. The log of the refusing side says more.
-    #[error("it refused the connection, and its log says why: most likely the cluster's secret is another one there")]
+    #[error(
+        "it refused the connection, and its log says why: most likely the cluster's secret is another one there; \
+         this process has its secret from `.secret_file(…)` or GRANGE_SECRET_FILE, or none"
+    )]
     Untrusted,
     /// Another cluster lives there.
-    #[error("it belongs to another cluster")]
+    #[error("it belongs to another cluster: say the name that its silos have, by `.cluster(…)` or GRANGE_CLUSTER")]
     Cluster,
     /// The two builds are too far apart.
     #[error("it speaks no protocol version in common with this build")]

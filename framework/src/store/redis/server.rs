@@ -148,6 +148,16 @@ pub(super) fn away(server: &Server, why: &dyn fmt::Display) -> StoreError {
     failed(format!("Redis at {server} can't be reached ({why})"))
 }
 
+/// What was said first was not answered. Whoever has just connected should know that it may be somebody else's address.
+pub(super) fn unanswered(server: &Server, error: &RedisError) -> StoreError {
+    if error.is_connection_dropped() || error.is_io_error() || error.kind() == redis::ErrorKind::Parse {
+        let why =
+            "it takes the connection and does not answer as Redis does: is it Redis that listens there, or a silo?";
+        return away(server, &format_args!("{why} ({error})"));
+    }
+    away(server, error)
+}
+
 /// It did not let us in.
 fn refused(server: &Server, error: &RedisError) -> StoreError {
     if error.kind() == redis::ErrorKind::AuthenticationFailed {
@@ -156,7 +166,7 @@ fn refused(server: &Server, error: &RedisError) -> StoreError {
     }
     match error.clone().into_server_errors().as_deref() {
         Some([(_, error), ..]) => answered(server, error),
-        _ => away(server, error),
+        _ => unanswered(server, error),
     }
 }
 
