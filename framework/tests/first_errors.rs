@@ -1,7 +1,10 @@
 //! What somebody who begins does wrong is told at once, and told what to do.
 
+#[cfg(feature = "redis")]
+mod redis_server;
+
+use std::cell::RefCell;
 use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
 
 use grange::SiloBuilder;
 use grange::prelude::*;
@@ -98,6 +101,13 @@ async fn a_gateway_that_is_another_server_is_said_to_be() {
     not_connected(Client::connect([lines().await]), &["was reached", "no grange silo"]).await;
 }
 
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn a_gateway_that_is_redis_is_said_to_be_no_silo() {
+    let redis = redis_server::RedisServer::start(&[]).await;
+    not_connected(Client::connect([format!("127.0.0.1:{}", redis.port)]), &["was reached", "no grange silo"]).await;
+}
+
 #[tokio::test]
 async fn a_client_of_another_secret_or_cluster_is_told_what_to_set() {
     let silo = silo().cluster("bank").secret("of sixteen bytes and more").listen("127.0.0.1:0").start().await;
@@ -130,7 +140,7 @@ fn a_silo_that_can_not_give_back_what_it_has_does_not_end_as_if_it_had() {
             cluster.cut_store(0);
             let error = cluster.leave(0).await.expect_err("the store was not told");
             let grange::Error::NotGivenBack { entities } = error else { panic!("{error}") };
-            assert!(entities > 0 && error.to_string().contains("take it over when its lease is over"), "{error}");
+            assert!(entities > 0 && error.to_string().contains("take them over when its lease is over"), "{error}");
             for number in 0..8 {
                 let key = cluster.key();
                 assert_eq!(cluster.client().entity::<Counter>(number.to_string()).add().idempotent(key).await, Ok(2));
@@ -140,9 +150,13 @@ fn a_silo_that_can_not_give_back_what_it_has_does_not_end_as_if_it_had() {
         .expect_success();
 }
 
-/// What was logged on this thread.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
+thread_local! {
+    /// What was logged on this thread, on which a whole simulation runs.
+    static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The log of all threads of this program, for each its own.
+struct Heard;
 
 struct Line(String);
 
@@ -164,18 +178,18 @@ impl Subscriber for Heard {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        HEARD.with_borrow_mut(|heard| heard.push(line.0));
     }
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
 }
 
 fn heard(body: impl AsyncFnOnce(Simulated), silos: usize) -> Vec<String> {
-    let heard = Heard::default();
-    let run = || Simulation::new(0).silos(silos, |silo| silo.entity::<Counter>()).run(body).expect_success();
-    tracing::subscriber::with_default(heard.clone(), run);
-    let lines = heard.0.lock().unwrap();
-    lines.clone()
+    // Another test may have set it.
+    let _ = tracing::subscriber::set_global_default(Heard);
+    HEARD.take();
+    Simulation::new(0).silos(silos, |silo| silo.entity::<Counter>()).run(body).expect_success();
+    HEARD.take()
 }
 
 fn count(lines: &[String], part: &str) -> usize {

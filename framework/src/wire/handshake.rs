@@ -15,7 +15,7 @@ use super::hello::{
     is_challenge, may_begin,
 };
 use super::limits::WireLimits;
-use super::peer::{Identity, NONCE_BYTES, Peer, Role};
+use super::peer::{Identity, Peer, Role};
 use super::stats::Cause;
 use super::tls;
 
@@ -79,7 +79,7 @@ pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
         has_secret: me.security.secret.is_some(),
         cluster: cluster_hash(&me.cluster),
         incarnation: me.incarnation(),
-        nonce: line_end(me.nonce().ok_or(HandshakeError::NoRandomness)?),
+        nonce: me.nonce().ok_or(HandshakeError::NoRandomness)?,
     }
     .encode();
     stream.write_all(&hello).await?;
@@ -249,13 +249,6 @@ async fn read_details<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Details, H
         }
         _ => Err(HandshakeError::NotGrange("its first frame is another one")),
     }
-}
-
-/// A server that reads lines, such as Redis or one of HTTP, takes the hello for one and answers at once that it can't be
-/// read: so a wrong address is known now, and not after a timeout. The other 240 bits make it unlike any other.
-fn line_end(mut nonce: [u8; NONCE_BYTES]) -> [u8; NONCE_BYTES] {
-    nonce.iter_mut().rev().zip([b'\n', b'\r']).for_each(|(last, byte)| *last = byte);
-    nonce
 }
 
 /// Reads what the other side begins with. Something else is not waited for to its end.

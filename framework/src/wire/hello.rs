@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::peer::NONCE_BYTES;
 
-/// What every connection begins with. The last byte is the layout of the handshake itself.
-const MAGIC: [u8; 8] = *b"grange\0\x01";
+/// What every connection begins with. A server that reads lines, such as Redis, answers the first one at once with an error:
+/// so a wrong address is known now, and not after a timeout. The last byte is the layout of the handshake itself.
+const MAGIC: [u8; 8] = *b"grange\n\x01";
 
 pub(crate) const HELLO_BYTES: usize = 96;
 pub(crate) const CHALLENGE_BYTES: usize = 40;
