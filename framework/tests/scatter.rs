@@ -85,7 +85,7 @@ fn a_neighbour_that_is_relied_on_is_there_by_chance_and_scattered_never() {
 /// With more entities than silos.
 #[test]
 fn who_is_named_first_by_a_turn_lives_elsewhere() {
-    let _ = shop(0)
+    shop(0)
         .scatter()
         .run(async |cluster| {
             let order = cluster.client().entity::<Order>("one");
