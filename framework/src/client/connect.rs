@@ -352,7 +352,7 @@ mod tests {
         let wrong = [
             (vec![], "GRANGE_GATEWAYS is not set"),
             (vec![("GRANGE_GATEWAYS", ",")], "at least one silo"),
-            (vec![("GRANGE_GATEWAYS", "a:1"), ("GRANGE_SECRET_FILE", "/nowhere")], "/nowhere"),
+            (vec![("GRANGE_GATEWAYS", "a:1"), ("GRANGE_SECRET_FILE", "/nowhere")], "GRANGE_SECRET_FILE: "),
             (vec![("GRANGE_GATEWAYS", "a:1"), ("GRANGE_TLS_CA", "ca.pem")], "set all three"),
         ];
         for (variables, says) in wrong {

@@ -79,12 +79,14 @@ impl Security {
     /// What is wrong with them, for whoever set them.
     pub(crate) fn with_env(mut self, read: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
         if let Some(path) = read("GRANGE_SECRET_FILE") {
-            self = self.secret(Secret::from_file(path.as_ref())?);
+            let secret = Secret::from_file(path.as_ref()).map_err(|wrong| format!("GRANGE_SECRET_FILE: {wrong}"))?;
+            self = self.secret(secret);
         }
         match (read("GRANGE_TLS_CA"), read("GRANGE_TLS_CERT"), read("GRANGE_TLS_KEY")) {
             (None, None, None) => Ok(self),
             (Some(ca), Some(certificate), Some(key)) => {
-                let tls = Tls::from_files(ca, certificate, key).map_err(|error| error.to_string())?;
+                let tls = Tls::from_files(ca, certificate, key)
+                    .map_err(|error| format!("GRANGE_TLS_CA, GRANGE_TLS_CERT, GRANGE_TLS_KEY: {error}"))?;
                 Ok(self.tls(tls))
             }
             _ => Err("GRANGE_TLS_CA, GRANGE_TLS_CERT and GRANGE_TLS_KEY go together: set all three".into()),

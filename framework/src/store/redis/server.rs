@@ -59,8 +59,11 @@ impl Access {
         let (mut redis, mut encrypted) = (None, false);
         for url in &options.urls {
             // What the parser says about a URL may quote it, with the password.
-            let bad =
-                || failed("the URL of Redis can't be read: write redis://host:port, or rediss://host:port for TLS");
+            let bad = || {
+                failed(
+                    "the URL of Redis can't be read: write redis://host:port, or rediss://host:port for TLS (`.redis(…)`, or GRANGE_REDIS)",
+                )
+            };
             // The library reads this scheme only where it makes such connections itself.
             let (tls, url) = match url.strip_prefix("rediss://") {
                 Some(rest) => (true, format!("redis://{rest}")),
