@@ -196,6 +196,16 @@ pub enum Error {
     /// The silo's threads are gone.
     #[error("the silo has stopped: {0}")]
     Stopped(String),
+    /// The silo has stopped, and could not say so to the others: its store was away. What was answered is in the store; nobody
+    /// has to do anything.
+    #[error(
+        "the silo has stopped, but the store did not answer: its place in the cluster was not given back, nor were {entities} \
+         entities that it had in memory; the other silos take them over when its lease is over, up to 5 s after they reach the store"
+    )]
+    NotGivenBack {
+        /// Those whose claims it tried to release, in vain.
+        entities: usize,
+    },
 }
 
 /// `Result` with grange's [`Error`]. Not in the prelude.

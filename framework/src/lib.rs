@@ -14,6 +14,7 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod variables;
 pub mod wire;
 mod world;
 
@@ -42,11 +43,6 @@ impl Silo {
     pub fn client(&self) -> Client {
         Client::new(self.realm())
     }
-}
-
-/// A variable of the environment; one that is empty counts as not set.
-fn env_variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// For generated code only: no promise of stability.

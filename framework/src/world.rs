@@ -21,6 +21,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 #[cfg(feature = "testing")]
+use crate::cluster::Scatter;
+#[cfg(feature = "testing")]
 use crate::wire::{Inbound, Peer};
 
 /// The world that a process is in. Clones are the same one.
@@ -28,6 +30,9 @@ use crate::wire::{Inbound, Peer};
 pub(crate) struct World {
     #[cfg(feature = "testing")]
     simulated: Option<Arc<dyn Simulated>>,
+    /// In place of every placement.
+    #[cfg(feature = "testing")]
+    scatter: Option<Arc<Scatter>>,
 }
 
 /// A process of a simulation: everything that it takes from outside comes from here, and from a seed.
@@ -81,7 +86,18 @@ pub(crate) enum Spawner {
 impl World {
     #[cfg(feature = "testing")]
     pub(crate) fn simulated(simulated: Arc<dyn Simulated>) -> Self {
-        Self { simulated: Some(simulated) }
+        Self { simulated: Some(simulated), scatter: None }
+    }
+
+    /// Where entities are kept apart, by this one for all processes of the test.
+    #[cfg(feature = "testing")]
+    pub(crate) fn scattered(self, scatter: Option<Arc<Scatter>>) -> Self {
+        Self { scatter, ..self }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn scatter(&self) -> Option<&Scatter> {
+        self.scatter.as_deref()
     }
 
     #[cfg(feature = "testing")]

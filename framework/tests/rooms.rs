@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("entity", &["wire"]),
     ("silo", &["telemetry", "wire", "store", "cluster", "messaging", "entity"]),
     ("client", &["wire", "cluster", "entity"]),
-    ("testing", &["wire", "store", "messaging", "entity", "silo"]),
+    ("testing", &["wire", "store", "cluster", "messaging", "entity", "silo"]),
 ];
 
 #[test]

@@ -138,3 +138,22 @@ fn transfers_are_applied_once_and_in_order_whatever_goes_wrong() {
     }
     assert_eq!(injected.len(), Injected::ALL.len(), "each fault was injected somewhere: {injected:?}");
 }
+
+#[test]
+fn what_fails_under_a_single_fault_says_how_it_is_repeated() {
+    // Wrong: it takes the first answer for the only one.
+    let asked_once = async |cluster: Simulated| {
+        let deposited = cluster.client().entity::<Account>("a").deposit(5).await;
+        assert_eq!(deposited, Ok(5));
+    };
+    let sweep = simulation(7).sweep(0, asked_once);
+    let failure = sweep.failures.first().expect("a lost frame is enough");
+    let (fault, point) = &failure.faults[0];
+    let repeats =
+        format!("`run_exactly([({}, Injected::{fault:?})], …)` of the same `Simulation::new(7)`", point.number);
+    assert!(failure.to_string().contains(&repeats), "{failure}");
+    let again = simulation(7).run_exactly([(point.number, *fault)], asked_once);
+    assert!(again.outcome.is_err(), "{again:?}");
+    let panicked = std::panic::catch_unwind(|| simulation(7).holds_under_every_fault(asked_once));
+    assert!(panicked.is_err());
+}

@@ -12,7 +12,7 @@ const HELP: &str = "\
 cargo xtask test [--long]   everything the tests need, then all tests and documentation examples
 cargo xtask chaos [--seconds N] [--seed S] [--silos N]
                             kills silos under load, and verifies from outside that no promise was broken
-cargo xtask simulate [--seeds N] [--from SEED] | --sweep | --story NAME [POINT:FAULT ...] | --mutants
+cargo xtask simulate [--seeds N] [--from SEED] | --sweep [NAME] | --story NAME [POINT:FAULT ...] | --mutants
                             a cluster in one thread under virtual time, with every kind of fault, from each of N seeds
 cargo xtask help            this
 

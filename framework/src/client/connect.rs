@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::clock::{BEAT, Clock, Tick};
 use crate::cluster::{Courier, Lodging};
 use crate::entity::{Deadlines, Far, Realm, Waits};
+use crate::wire::address;
 use crate::wire::{Identity, Role, Secret, Security, Tls, WireLimits};
 use crate::world::{Spawner, World};
 use crate::{Error, Result};
@@ -81,7 +82,8 @@ impl Client {
     /// | `GRANGE_SECRET_FILE` | [`secret_file`](Connect::secret_file) |
     /// | `GRANGE_TLS_CA`, `GRANGE_TLS_CERT`, `GRANGE_TLS_KEY` | [`tls`](Connect::tls), three PEM files |
     pub fn from_env() -> Connect {
-        Connect::with_env(&crate::env_variable)
+        crate::variables::warn_of_unknown();
+        Connect::with_env(&crate::variables::variable)
     }
 }
 
@@ -153,8 +155,15 @@ impl Connect {
             return Err(Error::Connect(fault));
         }
         if self.gateways.is_empty() {
-            return Err(Error::Connect("a client needs the address of at least one silo, `host:port`".into()));
+            let needed = "a client needs the address of at least one silo, `host:port`, by `Client::connect([…])` or GRANGE_GATEWAYS";
+            return Err(Error::Connect(needed.into()));
         }
+        for gateway in &self.gateways {
+            address::check(gateway, false).map_err(|wrong| {
+                Error::Connect(format!("{wrong} (`Client::connect([…])`, or GRANGE_GATEWAYS with commas between)"))
+            })?;
+        }
+        self.security.check_secret().map_err(|insecure| Error::Connect(insecure.to_string()))?;
         let (ready, connected) = oneshot::channel();
         let stopped = |_| Error::Stopped("the client's thread ended while it connected; the log has more".into());
         #[cfg(feature = "testing")]
@@ -343,7 +352,7 @@ mod tests {
         let wrong = [
             (vec![], "GRANGE_GATEWAYS is not set"),
             (vec![("GRANGE_GATEWAYS", ",")], "at least one silo"),
-            (vec![("GRANGE_GATEWAYS", "a:1"), ("GRANGE_SECRET_FILE", "/nowhere")], "/nowhere"),
+            (vec![("GRANGE_GATEWAYS", "a:1"), ("GRANGE_SECRET_FILE", "/nowhere")], "GRANGE_SECRET_FILE: "),
             (vec![("GRANGE_GATEWAYS", "a:1"), ("GRANGE_TLS_CA", "ca.pem")], "set all three"),
         ];
         for (variables, says) in wrong {

@@ -9,7 +9,10 @@ use crate::wire::Partition;
 #[non_exhaustive]
 pub(crate) enum ClusterError {
     /// Its own address is another silo's.
-    #[error("another silo ({by}) answers at address {address}: give each silo its own address")]
+    #[error(
+        "another silo ({by}) answers at address {address}: give each silo its own address, by `.listen(…)` or GRANGE_LISTEN, \
+             and `.advertise(…)` or GRANGE_ADVERTISE"
+    )]
     AddressTaken {
         /// The address.
         address: String,
@@ -19,7 +22,7 @@ pub(crate) enum ClusterError {
     /// Nobody answers at its own address.
     #[error(
         "this silo does not reach itself at {address} ({}) after {limit:?}: the address must be one at which the other \
-         silos reach it", if *probed == Probed::Refused { "refused" } else { "no answer" }
+         silos reach it: say it by `.advertise(…)` or GRANGE_ADVERTISE", if *probed == Probed::Refused { "refused" } else { "no answer" }
     )]
     Unreachable {
         /// The address.

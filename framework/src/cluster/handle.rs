@@ -15,6 +15,8 @@ pub(crate) struct Handle {
     pub(super) lease: Arc<Lease>,
     pub(super) inbox: mpsc::Sender<Notice>,
     pub(super) abandoned: Arc<AtomicBool>,
+    /// The store knows that this silo left.
+    pub(super) has_left: Arc<AtomicBool>,
 }
 
 /// What happened to this silo's place.
@@ -110,9 +112,10 @@ impl Handle {
     }
 
     /// Says that everything was given back, and ends the membership; returns when that is done, or was tried for
-    /// `LEAVE_MS_MAX`.
-    pub(crate) async fn leave(&self) {
+    /// `LEAVE_MS_MAX`. `false`: it was tried in vain, and others find out by themselves.
+    pub(crate) async fn leave(&self) -> bool {
         let _ = self.inbox.send(Notice::Leave).await;
         self.inbox.closed().await;
+        self.has_left.load(Ordering::Acquire)
     }
 }

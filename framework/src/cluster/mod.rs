@@ -22,6 +22,8 @@ mod placement;
 mod probe;
 mod relay;
 mod routing;
+#[cfg(feature = "testing")]
+mod scatter;
 mod settings;
 mod suspicion;
 mod table;
@@ -39,6 +41,8 @@ pub(crate) use membership::Membership;
 pub(crate) use placement::reslice;
 pub(crate) use probe::{Probe, Probed};
 pub(crate) use routing::{Home, Route};
+#[cfg(feature = "testing")]
+pub(crate) use scatter::Scatter;
 #[cfg(feature = "testing")]
 pub(crate) use settings::Mutant;
 pub(crate) use settings::{Settings, Vitals};

@@ -63,8 +63,7 @@ impl Peer {
 
     /// It could not be reached.
     pub(crate) fn note(&self, error: &ConnectError) {
-        let is_final = matches!(error, ConnectError::Rejected { .. } | ConnectError::Untrusted { .. });
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((error.to_string(), is_final));
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((error.to_string(), error.is_final()));
     }
 
     /// Whether it was reached and wants nothing of us.

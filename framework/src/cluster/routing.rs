@@ -45,19 +45,36 @@ impl Courier {
             }
             self.hints.forget(id);
         }
-        let home = self.home.get();
-        let hosted = home.and_then(|home| home.kinds.get(&*id.kind)).copied();
         let is_active = |me| table.status(me) == Some(Status::Active);
-        let chosen = match hosted {
+        let chosen = match self.hosted(id) {
             Some(Placement::Local) if is_active(self.identity.incarnation()) => Some(self.identity.incarnation()),
             Some(Placement::Balanced) => table.two_choices(id).map(|(one, other)| self.less_busy(one, other)),
-            _ => table.candidate(id).map(|silo| silo.incarnation),
+            _ => self.placed(&table, id),
         };
         match chosen.and_then(|chosen| self.route_to(&table, chosen)) {
             Some(route) => route,
             None if table.version() == 0 => Route::Nowhere { why: "the cluster is not known yet", unhosted: false },
             None => Route::Nowhere { why: "no silo that takes work hosts its kind", unhosted: true },
         }
+    }
+
+    /// How entities of this one's kind are placed, if they are hosted here.
+    fn hosted(&self, id: &EntityId) -> Option<Placement> {
+        let placement = self.home.get()?.kinds.get(&*id.kind).copied()?;
+        #[cfg(feature = "testing")]
+        if self.identity.world.scatter().is_some() {
+            return Some(Placement::Partition);
+        }
+        Some(placement)
+    }
+
+    /// Whom placement gives an entity to that nobody owns.
+    fn placed(&self, table: &Arc<Table>, id: &EntityId) -> Option<Incarnation> {
+        #[cfg(feature = "testing")]
+        if let Some(scatter) = self.identity.world.scatter() {
+            return scatter.place(table, id, self.identity.incarnation());
+        }
+        table.candidate(id).map(|silo| silo.incarnation)
     }
 
     pub(super) fn route_to(&self, table: &Table, incarnation: Incarnation) -> Option<Route> {
@@ -87,24 +104,23 @@ impl Courier {
         if (home.closed)() {
             return false;
         }
-        match home.kinds.get(&*id.kind) {
+        match self.hosted(id) {
             None => false,
             Some(Placement::Local) => true,
             Some(Placement::Balanced) => hops > 0,
             Some(Placement::Partition) => {
-                hops >= HOPS_MAX || self.table().candidate(id).is_some_and(|silo| self.is_me(silo.incarnation))
+                hops >= HOPS_MAX || self.placed(&self.table(), id).is_some_and(|silo| self.is_me(silo))
             }
         }
     }
 
     /// Whether this silo should keep an entity that it has in memory.
     pub(crate) fn may_keep(&self, id: &EntityId) -> bool {
-        let Some(home) = self.home.get() else { return true };
-        match home.kinds.get(&*id.kind) {
+        match self.hosted(id) {
             Some(Placement::Partition) => {
                 let table = self.table();
                 table.status(self.identity.incarnation()) != Some(Status::Active)
-                    || table.candidate(id).is_none_or(|silo| self.is_me(silo.incarnation))
+                    || self.placed(&table, id).is_none_or(|silo| self.is_me(silo))
             }
             _ => true,
         }
@@ -112,8 +128,8 @@ impl Courier {
 
     /// An entity speaks from there.
     pub(crate) fn heard_from(&self, id: &EntityId, silo: Incarnation) {
-        match self.table().candidate(id) {
-            Some(placed) if placed.incarnation == silo => self.hints.forget(id),
+        match self.placed(&self.table(), id) {
+            Some(placed) if placed == silo => self.hints.forget(id),
             _ => self.hints.note(id.clone(), silo),
         }
     }

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::cluster::{Probed, Table};
 use crate::store::{Incarnation, Member};
@@ -66,6 +67,19 @@ struct Suspect {
     finding: Option<Finding>,
     probing: bool,
     hinted: Option<u64>,
+}
+
+impl fmt::Display for Suspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missed = self.missed.unwrap_or_default();
+        let found = match self.finding {
+            None => "its address was not looked at",
+            Some(Finding::Refused) => "its host refuses connections at its address",
+            Some(Finding::Succeeded) => "a younger silo answers at its address",
+            Some(Finding::Unclear) => "what is at its address does not say that it lives",
+        };
+        write!(f, "its lease was not renewed for {missed} ms, and {found}")
+    }
 }
 
 /// What looks at a suspect's address amount to.
@@ -211,7 +225,7 @@ impl Suspicions {
 
     /// What is known, for the log.
     pub(crate) fn evidence(&self, who: Incarnation) -> String {
-        self.suspects.get(&who).map_or_else(String::new, |suspect| format!("{suspect:?}"))
+        self.suspects.get(&who).map_or_else(String::new, Suspect::to_string)
     }
 }
 

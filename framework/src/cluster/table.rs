@@ -113,6 +113,15 @@ impl Table {
         self.two_choices(id).map(|(first, _)| first)
     }
 
+    /// The active silos that host a kind, the oldest first; those that weigh nothing only where all do.
+    #[cfg(feature = "testing")]
+    pub(crate) fn hosts_of(&self, kind: &str) -> Vec<Incarnation> {
+        let hosts: Vec<&Member> =
+            self.hosts.get(kind).into_iter().flatten().filter_map(|place| self.at(*place)).collect();
+        let weighs = hosts.iter().any(|member| member.weight > 0);
+        hosts.iter().filter(|member| !weighs || member.weight > 0).map(|member| member.incarnation).collect()
+    }
+
     /// Two silos of which the less busy one should get an entity that nobody owns, the same two for everybody who asks.
     /// Both are the same if only one active silo hosts its kind.
     pub(crate) fn two_choices(&self, id: &EntityId) -> Option<(&Member, &Member)> {

@@ -18,6 +18,7 @@ use crate::silo::{threads, watch};
 use crate::store::{MemoryStore, Store};
 #[cfg(feature = "redis")]
 use crate::store::{RedisOptions, RedisStore};
+use crate::wire::address;
 use crate::wire::{Identity, Role, Secret, Security, Tls};
 use crate::world::World;
 use crate::{Error, Result};
@@ -285,7 +286,8 @@ impl SiloBuilder {
             #[cfg(feature = "redis")]
             Some(Choice::Redis(_)) if self.listen.is_none() => {
                 return Err(Error::Config(
-                    "a silo on Redis is one of several, which reach each other: say `.listen(\"127.0.0.1:7100\")`"
+                    "a silo on Redis is one of several, which reach each other: say `.listen(\"127.0.0.1:7100\")`, or set \
+                     GRANGE_LISTEN"
                         .into(),
                 ));
             }
@@ -300,10 +302,19 @@ impl SiloBuilder {
                 ));
             }
         };
+        let told = |method, variable| move |wrong| Error::Config(format!("{wrong} (`.{method}(…)`, or {variable})"));
+        if let Some(listen) = &self.listen {
+            address::check(listen, true).map_err(told("listen", "GRANGE_LISTEN"))?;
+        }
+        if let Some(advertise) = &self.advertise {
+            address::check(advertise, false).map_err(told("advertise", "GRANGE_ADVERTISE"))?;
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         match self.workers.unwrap_or(cores) {
-            0 => Err(Error::Config("a silo needs at least one worker".into())),
-            workers if workers > 1024 => Err(Error::Config(format!("{workers} workers are more than 1024"))),
+            0 => Err(Error::Config("a silo needs at least one worker, by `.workers(n)` or GRANGE_WORKERS".into())),
+            workers if workers > 1024 => Err(Error::Config(format!(
+                "{workers} workers are more than 1024: say fewer by `.workers(n)` or GRANGE_WORKERS"
+            ))),
             workers => Ok((self.kinds.clone(), store, workers)),
         }
     }

@@ -1,6 +1,7 @@
 //! The end of an activation: by its own wish, because it is idle, because the silo stops; or because it fell.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -104,7 +105,8 @@ impl<E: Entity> Host<E> {
     /// Gives a claim back. An owner that has not got its entity any more would be asked for it by all others: so it is tried
     /// a few times.
     pub(crate) fn give_back(&self, id: &EntityId, fence: Fence) -> impl Future<Output = ()> + 'static {
-        let (store, id) = (self.shared.store.clone(), id.clone());
+        let (shared, id) = (self.shared.clone(), id.clone());
+        let store = shared.store.clone();
         let mut released = store.release(id.clone(), fence);
         async move {
             for _ in 0..RELEASES {
@@ -114,7 +116,9 @@ impl<E: Entity> Host<E> {
                 }
                 released = store.release(id.clone(), fence);
             }
-            let _ = released.await;
+            if released.await.is_err() {
+                shared.not_given_back.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 

@@ -25,7 +25,9 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Unacknowledged messages of one entity.
     pub outbox_messages_max: usize,
-    /// Reminders of one entity.
+    /// Reminders of one entity. The turn that would set one more is rolled back as a whole: an ask ends as `Overloaded`, nothing
+    /// was changed; a durable message waits at its sender, and is tried until there is room. One that takes the place of another
+    /// of its name needs no room.
     pub reminders_max: usize,
     /// Dead letters kept in one entity; when they are full, the messages that would be next wait at their senders.
     pub dead_letters_max: usize,

@@ -138,7 +138,8 @@ impl Ground {
             Some(address) => address.clone(),
             None if own.ip().is_unspecified() => {
                 return Err(Error::Config(format!(
-                    "nobody reaches a silo at {own}: say at which address others reach it, `.advertise(\"host:{}\")`",
+                    "nobody reaches a silo at {own}: say at which address others reach it, by `.advertise(\"host:{}\")` or \
+                     GRANGE_ADVERTISE",
                     own.port()
                 )));
             }
@@ -335,8 +336,8 @@ async fn greet(runtime: &Spawner, identity: &Identity, others: Vec<String>) -> R
     for error in futures_util::future::join_all(greetings).await.into_iter().flatten() {
         if matches!(error, ConnectError::Rejected { .. } | ConnectError::Untrusted { .. }) {
             return Err(Error::Config(format!(
-                "a silo of this cluster does not take this one for one of its own: {error}; give all of them the same secret, or \
-                 certificates of one authority"
+                "a silo of this cluster does not take this one for one of its own: {error}; give all of them the same secret, by \
+                 `.secret_file(…)` or GRANGE_SECRET_FILE, or certificates of one authority"
             )));
         }
     }
@@ -399,7 +400,7 @@ async fn follow_events(
                     Loss::Dead => "others declared it dead, or the store lost it",
                     Loss::Renounced => "the store began a new life",
                 };
-                tracing::info!(
+                tracing::error!(
                     target: "grange", silo = %incarnation, why,
                     "the silo lost its place in the cluster: it drops what it has in memory, and joins again"
                 );
@@ -449,9 +450,9 @@ impl Network {
         self.handle.drain().await;
     }
 
-    /// Everything was given back.
-    pub(crate) async fn leave(&self) {
-        self.handle.leave().await;
+    /// Everything was given back. `false`: the store could not be told.
+    pub(crate) async fn leave(&self) -> bool {
+        self.handle.leave().await
     }
 
     /// Nothing listens any more: its address is free.

@@ -96,8 +96,11 @@ impl Silo {
     /// | `GRANGE_SECRET_FILE` | [`secret_file`](SiloBuilder::secret_file) |
     /// | `GRANGE_TLS_CA`, `GRANGE_TLS_CERT`, `GRANGE_TLS_KEY` | [`tls`](SiloBuilder::tls), three PEM files |
     /// | `GRANGE_WEIGHT`, `GRANGE_WORKERS` | numbers |
+    ///
+    /// Another variable that begins with `GRANGE_` is not read, and the log says so once, with the name that is near.
     pub fn from_env() -> SiloBuilder {
-        SiloBuilder::new().with_env(&crate::env_variable)
+        crate::variables::warn_of_unknown();
+        SiloBuilder::new().with_env(&crate::variables::variable)
     }
 
     /// Where others reach this silo; `None`: it does not listen.
@@ -176,7 +179,9 @@ impl Silo {
     /// that are not delivered yet stay in their outboxes, and go on when a silo is started over the same store.
     ///
     /// # Errors
-    /// When turns were still at work after the limit for it: they were cut off, and rolled back.
+    /// [`Error::Stopped`] when turns were still at work after the limit for it: they were cut off, and rolled back.
+    /// [`Error::NotGivenBack`] when the store could not be told that the silo leaves: what was answered is in the store, and
+    /// the other silos take its entities over when its lease is over.
     pub async fn shutdown(mut self) -> Result<()> {
         self.shared.drain();
         if let Some(network) = &self.network {
@@ -194,9 +199,10 @@ impl Silo {
         }
         let left = self.activations();
         let drained = has_drained();
-        if let Some(network) = &mut self.network {
-            network.leave().await;
-        }
+        let has_left = match &self.network {
+            Some(network) => network.leave().await,
+            None => true,
+        };
         let closed = if std::mem::take(&mut self.owns_store) { self.shared.store.close().await } else { Ok(()) };
         self.stop();
         if let Some(network) = &mut self.network {
@@ -209,6 +215,10 @@ impl Silo {
                 self.shared.limits.drain
             )));
         }
+        if !has_left {
+            let entities = self.shared.not_given_back.load(Ordering::Relaxed);
+            return Err(Error::NotGivenBack { entities });
+        }
         Ok(())
     }
 
@@ -219,6 +229,7 @@ impl Silo {
     /// |---|---|
     /// | 0 | everything was finished, committed and given back |
     /// | [3](Self::EXIT_CUT_OFF) | turns were still at work after the limit: they were cut off, and rolled back |
+    /// | [5](Self::EXIT_NOT_GIVEN_BACK) | the store was away: others take its entities over when its lease is over |
     /// | [4](Self::EXIT_AT_ONCE) | a second signal came: what ran was cut off; what was answered is in the store |
     pub async fn run_until_signal(self) -> ExitCode {
         let (first, second) = signals::watch();
@@ -228,8 +239,11 @@ impl Silo {
         match futures_util::future::select(drained, second).await {
             futures_util::future::Either::Left((Ok(()), _)) => ExitCode::SUCCESS,
             futures_util::future::Either::Left((Err(error), _)) => {
-                tracing::error!(target: "grange", %error, "the silo did not drain in time");
-                ExitCode::from(Self::EXIT_CUT_OFF)
+                tracing::error!(target: "grange", %error, "the silo did not end as it should");
+                ExitCode::from(match error {
+                    Error::NotGivenBack { .. } => Self::EXIT_NOT_GIVEN_BACK,
+                    _ => Self::EXIT_CUT_OFF,
+                })
             }
             futures_util::future::Either::Right(_) => ExitCode::from(Self::EXIT_AT_ONCE),
         }
@@ -237,6 +251,8 @@ impl Silo {
 
     /// What a process ends with when turns had to be cut off.
     pub const EXIT_CUT_OFF: u8 = 3;
+    /// What a process ends with when the store could not be told that it left.
+    pub const EXIT_NOT_GIVEN_BACK: u8 = 5;
     /// What a process ends with after a second signal.
     pub const EXIT_AT_ONCE: u8 = 4;
 

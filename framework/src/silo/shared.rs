@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     homeless: AtomicBool,
     cluster: OnceLock<Arc<Courier>>,
     far: OnceLock<Arc<dyn Far>>,
+    /// Entities whose claims could not be released.
+    pub(crate) not_given_back: AtomicUsize,
     /// The silo's place in the cluster.
     place: OnceLock<Handle>,
     pub(crate) deadlines: Deadlines,
@@ -175,6 +177,7 @@ impl Shared {
             homeless: AtomicBool::new(false),
             cluster: OnceLock::new(),
             far: OnceLock::new(),
+            not_given_back: AtomicUsize::new(0),
             place: OnceLock::new(),
             deadlines: Deadlines::new(limits.calls_max, random.rotate_left(17)),
             limits,

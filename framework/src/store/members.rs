@@ -53,7 +53,7 @@ pub type Slice = (u16, Incarnation);
 /// All that silos know of each other, at one version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roster {
-    /// Rises with every change.
+    /// Rises with every change, and is above those of a life of the store that was lost, too: no less than the store's time, in ms.
     pub version: u64,
     /// The silos, in the order in which they joined. Dead ones and those that left stay, as long as an entity may name
     /// them.

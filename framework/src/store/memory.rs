@@ -85,6 +85,12 @@ impl MemoryStore {
         self.lock().flush(shard, generation);
     }
 
+    /// How many shards there are.
+    #[cfg(feature = "testing")]
+    pub(crate) fn shards(&self) -> usize {
+        self.lock().generations.len()
+    }
+
     /// On which shard this record is.
     #[cfg(feature = "testing")]
     pub(crate) fn shard_of(&self, id: &EntityId) -> usize {

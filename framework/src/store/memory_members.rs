@@ -115,6 +115,11 @@ impl fmt::Debug for MemoryMembers {
 }
 
 impl Tabled {
+    /// The table is another one. Its version is above those of a life that was lost, too: by then time has passed.
+    fn moved(&mut self, now: u64) {
+        self.roster.version = (self.roster.version + 1).max(now);
+    }
+
     fn join(&mut self, mut member: Member, partitions: Partition, now: u64) -> Joined {
         let fixed = *self.partitions.get_or_insert(partitions);
         if fixed != partitions {
@@ -125,7 +130,7 @@ impl Tabled {
             (member.status, member.joined) = (Status::Joining, now);
             self.roster.members.push(member);
             self.renewed.push(now);
-            self.roster.version += 1;
+            self.moved(now);
         }
         Joined::Done { version: self.roster.version, now }
     }
@@ -143,29 +148,33 @@ impl Tabled {
         if lives { Beat::Alive { version: self.roster.version, now, overdue } } else { Beat::Dead }
     }
 
-    fn advance(&mut self, me: Incarnation, to: Status) -> bool {
+    fn advance(&mut self, me: Incarnation, to: Status, now: u64) -> bool {
         let living = self.roster.members.iter_mut().find(|member| member.incarnation == me && member.status < to);
         let Some(member) = living.filter(|member| member.status.lives()) else { return false };
         member.status = to;
-        self.roster.version += 1;
+        self.moved(now);
         true
     }
 
     fn declare_dead(&mut self, who: Incarnation, missed_ms: u64, now: u64) -> bool {
         let mut rows = self.roster.members.iter_mut().zip(&self.renewed);
         let Some((member, renewed)) = rows.find(|(member, _)| member.incarnation == who) else { return false };
-        if member.status.lives() && now.saturating_sub(*renewed) >= missed_ms {
-            member.status = Status::Dead;
-            self.roster.version += 1;
+        if !member.status.lives() {
+            return member.status == Status::Dead;
         }
-        member.status == Status::Dead
+        if now.saturating_sub(*renewed) < missed_ms {
+            return false;
+        }
+        member.status = Status::Dead;
+        self.moved(now);
+        true
     }
 
-    fn place(&mut self, version: u64, slices: Vec<Slice>) -> bool {
+    fn place(&mut self, version: u64, slices: Vec<Slice>, now: u64) -> bool {
         let current = self.roster.version == version;
         if current {
             self.roster.slices = slices;
-            self.roster.version += 1;
+            self.moved(now);
         }
         current
     }
@@ -182,13 +191,13 @@ impl Members for MemoryMembers {
         self.answer(|kept, _| kept.roster.clone())
     }
     fn advance(&self, me: Incarnation, to: Status) -> Pending<bool> {
-        self.write(|kept, _| kept.advance(me, to))
+        self.write(|kept, now| kept.advance(me, to, now))
     }
     fn declare_dead(&self, who: Incarnation, missed_ms: u64) -> Pending<bool> {
         self.write(|kept, now| kept.declare_dead(who, missed_ms, now))
     }
     fn place(&self, version: u64, slices: Vec<Slice>) -> Pending<bool> {
-        self.write(|kept, _| kept.place(version, slices))
+        self.write(|kept, now| kept.place(version, slices, now))
     }
     fn partitions(&self) -> Partition {
         self.lock().table.partitions.unwrap_or(PARTITIONS_DEFAULT)
@@ -226,8 +235,8 @@ mod tests {
         let (members, now) = members();
         let me = Incarnation::from_u128(1);
         assert_eq!(members.beat(me).await.unwrap(), Beat::Dead);
-        assert_eq!(members.join(member(1), 64).await.unwrap(), Joined::Done { version: 1, now: START_MS });
-        assert_eq!(members.join(member(1), 64).await.unwrap(), Joined::Done { version: 1, now: START_MS });
+        assert_eq!(members.join(member(1), 64).await.unwrap(), Joined::Done { version: START_MS, now: START_MS });
+        assert_eq!(members.join(member(1), 64).await.unwrap(), Joined::Done { version: START_MS, now: START_MS });
         assert_eq!(members.join(member(2), 65).await.unwrap(), Joined::Partitions(64));
         let row = &members.roster().await.unwrap().members[0];
         assert_eq!((row.status, row.joined), (Status::Joining, START_MS));
@@ -252,7 +261,7 @@ mod tests {
         members.join(member(1), 64).await.unwrap();
         members.join(member(2), 64).await.unwrap();
         now.fetch_add(OVERDUE_MS - 1, Ordering::Relaxed);
-        let alive = |now, overdue| Beat::Alive { version: 2, now, overdue };
+        let alive = |now, overdue| Beat::Alive { version: START_MS + 1, now, overdue };
         assert_eq!(members.beat(me).await.unwrap(), alive(START_MS + 999, vec![]));
         now.fetch_add(1, Ordering::Relaxed);
         assert_eq!(members.beat(me).await.unwrap(), alive(START_MS + 1_000, vec![(other, 1_000)]));
@@ -266,9 +275,9 @@ mod tests {
         let (members, _) = members();
         members.join(member(1), 64).await.unwrap();
         let slices = vec![(64, Incarnation::from_u128(1))];
-        assert!(members.place(1, slices.clone()).await.unwrap());
-        assert!(!members.place(1, vec![]).await.unwrap());
+        assert!(members.place(START_MS, slices.clone()).await.unwrap());
+        assert!(!members.place(START_MS, vec![]).await.unwrap());
         let roster = members.roster().await.unwrap();
-        assert_eq!((roster.version, roster.slices), (2, slices));
+        assert_eq!((roster.version, roster.slices), (START_MS + 1, slices));
     }
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::cluster::Scatter;
 use crate::store::{MemoryStore, Partitions, Store};
 use crate::testing::FaultyStore;
+use crate::world::World;
 use crate::{Client, Error, Result, Silo, SiloBuilder};
 
 /// How long silos may take to agree on who there is.
@@ -45,6 +47,7 @@ pub struct TestCluster {
     store: Arc<FaultyStore>,
     name: String,
     describe: Box<dyn Fn(SiloBuilder) -> SiloBuilder + Send + Sync>,
+    world: World,
     /// By their numbers; `None`: it has crashed or left.
     silos: Vec<Option<Silo>>,
     client: Client,
@@ -66,6 +69,28 @@ impl TestCluster {
         silos: usize,
         describe: impl Fn(SiloBuilder) -> SiloBuilder + Send + Sync + 'static,
     ) -> Result<Self> {
+        Self::start_in(World::default(), silos, Box::new(describe)).await
+    }
+
+    /// The same, where nobody lives beside another by accident: what relies on a neighbour fails. What holds exactly is said
+    /// at [`Simulation::scatter`](crate::testing::Simulation::scatter); here silos have threads of their own, so that
+    /// thread-locals are apart, too. `static`s are not.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn scattered(
+        silos: usize,
+        describe: impl Fn(SiloBuilder) -> SiloBuilder + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let world = World::default().scattered(Some(Arc::new(Scatter::default())));
+        Self::start_in(world, silos, Box::new(describe)).await
+    }
+
+    async fn start_in(
+        world: World,
+        silos: usize,
+        describe: Box<dyn Fn(SiloBuilder) -> SiloBuilder + Send + Sync>,
+    ) -> Result<Self> {
         if silos == 0 {
             return Err(Error::Config("a cluster has at least one silo".into()));
         }
@@ -73,12 +98,11 @@ impl TestCluster {
         // Silos end, and the store stays.
         store.keep_open();
         let name = format!("test-{}", Uuid::new_v4());
-        let describe = Box::new(describe);
-        let first = start(&store, &name, &*describe).await?;
-        let client = Client::connect(first.address()).cluster(&name).await?;
-        let mut cluster = Self { store, name, describe, silos: vec![Some(first)], client };
+        let first = start(&store, &name, &world, &*describe).await?;
+        let client = Client::connect(first.address()).cluster(&name).in_world(world.clone()).await?;
+        let mut cluster = Self { store, name, describe, world, silos: vec![Some(first)], client };
         for _ in 1..silos {
-            let silo = start(&cluster.store, &cluster.name, &*cluster.describe).await?;
+            let silo = cluster.one_more().await?;
             cluster.silos.push(Some(silo));
         }
         cluster.agreed().await?;
@@ -105,10 +129,14 @@ impl TestCluster {
     /// # Errors
     /// What [`SiloBuilder::start`] says.
     pub async fn add(&mut self) -> Result<usize> {
-        let silo = start(&self.store, &self.name, &*self.describe).await?;
+        let silo = self.one_more().await?;
         self.silos.push(Some(silo));
         self.agreed().await?;
         Ok(self.silos.len() - 1)
+    }
+
+    async fn one_more(&self) -> Result<Silo> {
+        start(&self.store, &self.name, &self.world, &*self.describe).await
     }
 
     /// Waits until each silo has a share of the entities, by the same table.
@@ -184,9 +212,11 @@ impl TestCluster {
 async fn start(
     store: &Arc<FaultyStore>,
     name: &str,
+    world: &World,
     describe: &(dyn Fn(SiloBuilder) -> SiloBuilder + Send + Sync),
 ) -> Result<Silo> {
-    let silo = describe(Silo::builder()).store(store.clone()).cluster(name).listen("127.0.0.1:0");
+    let described = describe(Silo::builder()).in_world(world.clone());
+    let silo = described.store(store.clone()).cluster(name).listen("127.0.0.1:0");
     match tokio::time::timeout(AGREE, silo.start()).await {
         Ok(started) => started,
         Err(_) => Err(Error::Config(format!("a silo did not become part of the cluster within {AGREE:?}"))),

@@ -79,22 +79,32 @@ impl Security {
     /// What is wrong with them, for whoever set them.
     pub(crate) fn with_env(mut self, read: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
         if let Some(path) = read("GRANGE_SECRET_FILE") {
-            self = self.secret(Secret::from_file(path.as_ref())?);
+            let secret = Secret::from_file(path.as_ref()).map_err(|wrong| format!("GRANGE_SECRET_FILE: {wrong}"))?;
+            self = self.secret(secret);
         }
         match (read("GRANGE_TLS_CA"), read("GRANGE_TLS_CERT"), read("GRANGE_TLS_KEY")) {
             (None, None, None) => Ok(self),
             (Some(ca), Some(certificate), Some(key)) => {
-                let tls = Tls::from_files(ca, certificate, key).map_err(|error| error.to_string())?;
+                let tls = Tls::from_files(ca, certificate, key)
+                    .map_err(|error| format!("GRANGE_TLS_CA, GRANGE_TLS_CERT, GRANGE_TLS_KEY: {error}"))?;
                 Ok(self.tls(tls))
             }
             _ => Err("GRANGE_TLS_CA, GRANGE_TLS_CERT and GRANGE_TLS_KEY go together: set all three".into()),
         }
     }
 
-    /// Whether this is enough to listen at `address`.
-    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), Insecure> {
+    /// Whether the secret, if there is one, is worth anything.
+    pub(crate) fn check_secret(&self) -> Result<(), Insecure> {
         match &self.secret {
             Some(Secret(bytes)) if bytes.len() < SECRET_BYTES_MIN => Err(Insecure::SecretShort { bytes: bytes.len() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this is enough to listen at `address`.
+    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), Insecure> {
+        self.check_secret()?;
+        match &self.secret {
             None if self.tls.is_none() && !address.ip().to_canonical().is_loopback() => Err(Insecure::Open { address }),
             _ => Ok(()),
         }
@@ -112,11 +122,13 @@ impl Security {
 pub(crate) enum Insecure {
     #[error(
         "refusing to listen on {address}: it can be reached from other hosts, and there is neither a secret nor TLS; \
-         give every silo and client the same secret (`openssl rand -hex 32` makes one) or certificates, or listen on 127.0.0.1"
+         give every silo and client the same secret, by `.secret_file(…)` or GRANGE_SECRET_FILE (`openssl rand -hex 32` \
+         makes one), or certificates, or listen on 127.0.0.1"
     )]
     Open { address: SocketAddr },
     #[error(
-        "refusing a secret of {bytes} bytes: it could be guessed; use at least {SECRET_BYTES_MIN} (`openssl rand -hex 32` makes one)"
+        "refusing a secret of {bytes} bytes: it could be guessed; use at least {SECRET_BYTES_MIN}, by \
+         `.secret_file(…)` or GRANGE_SECRET_FILE (`openssl rand -hex 32` makes one)"
     )]
     SecretShort { bytes: usize },
 }

@@ -12,12 +12,15 @@ use super::auth::{Direction, TAG_BYTES};
 use super::frame::{self, HEADER_BYTES, Header, KIND_DETAILS, KIND_GOODBYE, LENGTH_BYTES};
 use super::hello::{
     self, CHALLENGE_BYTES, Details, HELLO_BYTES, Hello, Refusal, VERDICT_BYTES, Verdict, challenge, cluster_hash,
-    is_challenge,
+    is_challenge, may_begin,
 };
 use super::limits::WireLimits;
 use super::peer::{Identity, Peer, Role};
 use super::stats::Cause;
 use super::tls;
+
+/// What a TLS server begins with when it is not spoken to in TLS.
+const TLS_ALERT: u8 = 21;
 
 /// A frame before the handshake is over.
 pub(crate) const EARLY_FRAME_BYTES_MAX: usize = 4096;
@@ -29,7 +32,7 @@ pub(crate) enum HandshakeError {
     #[error("the connection was cut during the handshake: {0}")]
     Cut(#[from] io::Error),
     /// Whatever the other side is, it is no grange.
-    #[error("the other side does not speak grange's protocol, or another version of its handshake: {0}")]
+    #[error("it is no grange silo there, or one with another handshake: {0}")]
     NotGrange(&'static str),
     /// The other side proved nothing.
     #[error("the other side is not trusted: {0}")]
@@ -38,7 +41,7 @@ pub(crate) enum HandshakeError {
     #[error("the other side refuses: {refusal}")]
     Rejected { refusal: Refusal, incarnation: Option<Uuid> },
     /// We refuse the other side, which has proven who it is.
-    #[error("refused: {why}")]
+    #[error("{why}")]
     Refused { refusal: Refusal, why: String },
     /// Nobody may guess a nonce.
     #[error("the system has no random numbers to give")]
@@ -82,9 +85,9 @@ pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
     stream.write_all(&hello).await?;
     stream.flush().await?;
 
-    let challenge: [u8; CHALLENGE_BYTES] = read(stream).await?;
+    let challenge: [u8; CHALLENGE_BYTES] = read_greeting(stream).await?;
     if !is_challenge(&challenge) {
-        return Err(HandshakeError::NotGrange("what it answered is no challenge"));
+        return Err(HandshakeError::NotGrange("what came back is no silo's answer"));
     }
     stream.write_all(&key.prove(Direction::Dial, &[&hello, &challenge])).await?;
     stream.flush().await?;
@@ -119,7 +122,7 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     certificate: Option<&CertificateDer<'_>>,
 ) -> Result<Peer, HandshakeError> {
     let key = me.security.key();
-    let hello: [u8; HELLO_BYTES] = read(stream).await?;
+    let hello: [u8; HELLO_BYTES] = read_greeting(stream).await?;
     let said = Hello::decode(&hello).ok_or(HandshakeError::NotGrange("what it began with is no hello"))?;
     let challenge = challenge(&me.nonce().ok_or(HandshakeError::NoRandomness)?);
     stream.write_all(&challenge).await?;
@@ -246,6 +249,29 @@ async fn read_details<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Details, H
         }
         _ => Err(HandshakeError::NotGrange("its first frame is another one")),
     }
+}
+
+/// Reads what the other side begins with. Something else is not waited for to its end.
+async fn read_greeting<const N: usize, S: AsyncRead + Unpin>(stream: &mut S) -> Result<[u8; N], HandshakeError> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match stream.read(rest).await? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            read => filled += read,
+        }
+        let begun = bytes.get(..filled).unwrap_or(&bytes);
+        if begun.first() == Some(&TLS_ALERT) {
+            return Err(HandshakeError::NotGrange(
+                "it speaks TLS, and this process does not: give it certificates by `.tls(…)`, or GRANGE_TLS_CA, \
+                 GRANGE_TLS_CERT and GRANGE_TLS_KEY",
+            ));
+        }
+        if !may_begin(begun) {
+            return Err(HandshakeError::NotGrange("what came from it is no silo's, and no client's"));
+        }
+    }
+    Ok(bytes)
 }
 
 async fn read<const N: usize, S: AsyncRead + Unpin>(stream: &mut S) -> Result<[u8; N], HandshakeError> {

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::peer::NONCE_BYTES;
 
-/// What every connection begins with. The last byte is the layout of the handshake itself.
-const MAGIC: [u8; 8] = *b"grange\0\x01";
+/// What every connection begins with. A server that reads lines, such as Redis, answers the first one at once with an error:
+/// so a wrong address is known now, and not after a timeout. The last byte is the layout of the handshake itself.
+const MAGIC: [u8; 8] = *b"grange\n\x01";
 
 pub(crate) const HELLO_BYTES: usize = 96;
 pub(crate) const CHALLENGE_BYTES: usize = 40;
@@ -73,6 +74,11 @@ pub(crate) fn challenge(nonce: &[u8; NONCE_BYTES]) -> [u8; CHALLENGE_BYTES] {
     bytes
 }
 
+/// Whether a hello or a challenge may begin with these bytes.
+pub(crate) fn may_begin(bytes: &[u8]) -> bool {
+    MAGIC.iter().zip(bytes).all(|(expected, byte)| expected == byte)
+}
+
 /// Whether these bytes are such an answer.
 pub(crate) fn is_challenge(bytes: &[u8; CHALLENGE_BYTES]) -> bool {
     bytes.starts_with(&MAGIC)
@@ -82,10 +88,13 @@ pub(crate) fn is_challenge(bytes: &[u8; CHALLENGE_BYTES]) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     /// All that a stranger learns. The log of the refusing side says more.
-    #[error("it refused the connection, and its log says why: most likely the cluster's secret is another one there")]
+    #[error(
+        "it refused the connection, and its log says why: most likely the cluster's secret is another one there; \
+         this process has its secret from `.secret_file(…)` or GRANGE_SECRET_FILE, or none"
+    )]
     Untrusted,
     /// Another cluster lives there.
-    #[error("it belongs to another cluster")]
+    #[error("it belongs to another cluster: say the name that its silos have, by `.cluster(…)` or GRANGE_CLUSTER")]
     Cluster,
     /// The two builds are too far apart.
     #[error("it speaks no protocol version in common with this build")]

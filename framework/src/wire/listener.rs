@@ -37,8 +37,21 @@ pub(crate) struct Listener {
 pub(crate) enum BindError {
     #[error("{0}")]
     Insecure(#[from] Insecure),
-    #[error("can't listen on {address}: {source}")]
+    #[error("can't listen on {address}: {source}{}", hint(.source))]
     Address { address: String, source: io::Error },
+}
+
+/// What to do about it, where that is known.
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "; another process listens there: stop it, or choose another port (0: any)",
+        io::ErrorKind::AddrNotAvailable => {
+            "; it is no address of this host: listen on one of its own (0.0.0.0: all), and say the one at which others reach \
+             it by `.advertise(…)` or GRANGE_ADVERTISE"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024 are the system's: choose another one",
+        _ => "",
+    }
 }
 
 impl fmt::Debug for Listener {

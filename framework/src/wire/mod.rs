@@ -12,6 +12,7 @@
 //! - No byte from outside makes this room panic.
 //! - A connection ends once, and says so once, whatever ended it.
 
+pub(crate) mod address;
 mod ask;
 mod auth;
 mod connection;

@@ -49,8 +49,16 @@ pub(crate) enum ConnectError {
     #[error("{address} is not trusted: {why}")]
     Untrusted { address: String, why: String },
     /// It is something else, or was cut during the handshake.
-    #[error("{address} was reached, but there was no handshake: {source}")]
+    #[error("{address} was reached, but {source}")]
     Handshake { address: String, source: HandshakeError },
+}
+
+impl ConnectError {
+    /// Whether trying again is of no use, as long as nobody changes anything there.
+    pub(crate) fn is_final(&self) -> bool {
+        let is_other = matches!(self, Self::Handshake { source: HandshakeError::NotGrange(_), .. });
+        is_other || matches!(self, Self::Rejected { .. } | Self::Untrusted { .. })
+    }
 }
 
 /// Why a connection that came in was not accepted.
@@ -136,7 +144,7 @@ pub(crate) async fn connect_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'sta
         Some(Err(Failure::Handshake(error))) => return Err(failed(address(), error)),
         None => {
             let waited = limits.handshake_timeout;
-            return Err(ConnectError::Timeout { address: address(), waited, during: "shaking hands" });
+            return Err(ConnectError::Timeout { address: address(), waited, during: "shaking hands: is it a silo?" });
         }
     };
     me.stats.connected.fetch_add(1, Ordering::Relaxed);

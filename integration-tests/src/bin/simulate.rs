@@ -15,12 +15,12 @@ use integration_tests::simulation::stories::STORIES;
 const HELP: &str = "\
 cargo xtask simulate [--seeds N] [--from SEED]
 cargo xtask simulate --mutants
-cargo xtask simulate --sweep
+cargo xtask simulate --sweep [NAME]
 cargo xtask simulate --story NAME [POINT:FAULT ...]
 
 Runs N simulations, 100 unless said otherwise, from this seed on or from 0: three silos, a client, the network and the store in one
 thread under virtual time, with a load and every kind of fault. Each is judged from outside, by the verifier of the real processes.
-With --sweep: tells small stories, each again with every single fault, and with some pairs of them.
+With --sweep: tells small stories, or those whose name begins so, each again with every single fault, and with some pairs of them.
 With --story: tells the one whose name begins so, with these faults at these points, as a sweep names them, and prints what happened:
 `--story reminder 74:Crash 360:Pause`.
 With --mutants: plants each known mistake in the protocol, and prints which seed found it, as a table (docs/mutants.md).
@@ -50,10 +50,12 @@ fn main() -> ExitCode {
     if std::env::args().skip(1).eq(["--mutants"]) {
         return mutants();
     }
-    if std::env::args().skip(1).eq(["--sweep"]) {
-        return sweep(PAIRS);
-    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [option, name @ ..] = &arguments[..]
+        && option == "--sweep"
+    {
+        return sweep(PAIRS, name.first().map_or("", String::as_str));
+    }
     if let [option, name, faults @ ..] = &arguments[..]
         && option == "--story"
     {
@@ -220,20 +222,38 @@ fn point(text: &str) -> Result<(u64, Injected), String> {
     Ok((number.parse().map_err(|_| wanted())?, fault))
 }
 
-/// Tells each story once, and again with each single fault, and with some pairs.
+/// Tells each story whose name begins so once, and again with each single fault, and with some pairs.
 #[expect(clippy::print_stdout, reason = "the report is what this program is for")]
-fn sweep(pairs: usize) -> ExitCode {
+fn sweep(pairs: usize, name: &str) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
-    let mut good = true;
+    let stories: Vec<_> = STORIES.iter().filter(|story| story.name.starts_with(name)).collect();
+    let (next, sum) = (AtomicU64::new(0), Mutex::new((0, 0, 0)));
     println!("{:<42} {:>7} {:>8} {:>7} {:>9}", "story", "points", "singles", "pairs", "failures");
-    for story in STORIES {
-        let (name, sweep) = (story.name, story.sweep(pairs));
-        let (points, singles) = (sweep.points, sweep.singles);
-        println!("{name:<42} {points:>7} {singles:>8} {:>7} {:>9}", sweep.pairs, sweep.failures.len());
-        for failure in sweep.failures.iter().take(2) {
-            println!("\n{failure}\n");
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(story) = stories.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    let sweep = story.sweep(pairs);
+                    let mut sum = sum.lock().expect("whole");
+                    println!(
+                        "{:<42} {:>7} {:>8} {:>7} {:>9}",
+                        story.name,
+                        sweep.points,
+                        sweep.singles,
+                        sweep.pairs,
+                        sweep.failures.len()
+                    );
+                    for failure in sweep.failures.iter().take(2) {
+                        println!("\n{failure}\n");
+                    }
+                    sum.0 += sweep.singles;
+                    sum.1 += sweep.pairs;
+                    sum.2 += sweep.failures.len();
+                }
+            });
         }
-        good &= sweep.failures.is_empty();
-    }
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    });
+    let (singles, pairs, failures) = sum.into_inner().expect("whole");
+    println!("{} stories, {singles} single faults, {pairs} pairs, {failures} failures", stories.len());
+    if failures == 0 && !stories.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

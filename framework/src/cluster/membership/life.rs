@@ -31,7 +31,6 @@ impl Membership {
         }
         self.suspicions = Suspicions::new(self.me(), self.now());
         self.recovered();
-        tracing::info!(target: "grange", silo = %self.me(), address = self.settings.address, "in the cluster");
         let told = self.events.send(Event::Active(self.me())).await;
         Ok(told.is_err().then_some(End::Abandoned))
     }
@@ -81,12 +80,6 @@ impl Membership {
     /// This life is over: everything of it has to be gone before the next one begins. `false`: there will be none.
     pub(super) async fn begin_anew(&mut self, loss: Loss) -> bool {
         let old = self.me();
-        tracing::error!(
-            target: "grange",
-            silo = %old,
-            ?loss,
-            "this silo lost its place in the cluster: it drops what is in memory and joins as a new incarnation"
-        );
         let (dropped, consent) = oneshot::channel();
         if self.events.send(Event::Lost { incarnation: old, loss, dropped }).await.is_err() {
             return false;

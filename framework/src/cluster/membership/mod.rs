@@ -20,7 +20,7 @@ mod life;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fmt, io, thread};
 
@@ -69,6 +69,8 @@ pub(crate) struct Membership {
     inbox: mpsc::Receiver<Notice>,
     /// Nothing of the silo runs any more.
     abandoned: Arc<AtomicBool>,
+    /// The store knows that this silo left.
+    has_left: Arc<AtomicBool>,
     /// Weak: only handles keep the loop going.
     own: mpsc::WeakSender<Notice>,
     backlog: VecDeque<Notice>,
@@ -133,6 +135,7 @@ impl Membership {
             events,
             inbox,
             abandoned: Arc::default(),
+            has_left: Arc::default(),
             own: notify.downgrade(),
             backlog: VecDeque::new(),
             course: Course::Stay,
@@ -140,8 +143,9 @@ impl Membership {
             random: me.as_u64_pair().0,
             troubled: false,
         };
-        let abandoned = membership.abandoned.clone();
-        let handle = Handle { incarnation: incarnation_seen, table: table_seen, lease, inbox: notify, abandoned };
+        let (abandoned, has_left) = (membership.abandoned.clone(), membership.has_left.clone());
+        let handle =
+            Handle { incarnation: incarnation_seen, table: table_seen, lease, inbox: notify, abandoned, has_left };
         (membership, handle, happened)
     }
 
@@ -284,7 +288,14 @@ impl Membership {
             if dead? {
                 any = true;
                 let evidence = self.suspicions.evidence(*who);
-                tracing::warn!(target: "grange", silo = %who, evidence, "a silo is dead: its entities go to others");
+                let table = self.table();
+                let address = table.member(*who).map(|member| member.address.as_str());
+                if address == Some(self.settings.address.as_str()) {
+                    let what = "an earlier life of this silo is over, which had not left: its entities are taken over";
+                    tracing::info!(target: "grange", silo = %who, evidence, "{what}");
+                } else {
+                    tracing::warn!(target: "grange", silo = %who, address, evidence, "a silo is dead: its entities go to others");
+                }
             }
         }
         Ok(any)
@@ -351,8 +362,11 @@ impl Membership {
                 sleep(LOOK).await;
             }
         };
-        if timeout(Duration::from_millis(LEAVE_MS_MAX), leaving).await.is_err() {
-            tracing::warn!(target: "grange", "the store was not told that this silo left: others will find out");
+        match timeout(Duration::from_millis(LEAVE_MS_MAX), leaving).await {
+            Ok(()) => self.has_left.store(true, Ordering::Release),
+            Err(_) => {
+                tracing::warn!(target: "grange", "the store was not told that this silo left: others will find out");
+            }
         }
     }
 

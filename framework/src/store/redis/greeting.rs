@@ -8,7 +8,7 @@ use redis::{cmd, pipe};
 use uuid::Uuid;
 
 use super::faults::{answered, failed, unreadable};
-use super::server::{Server, away};
+use super::server::{Server, away, unanswered};
 use super::setup::Setup;
 use crate::store::StoreError;
 use crate::wire::Partition;
@@ -26,7 +26,7 @@ pub(super) struct Greeting {
 
 impl Greeting {
     pub(super) async fn read(connection: &mut MultiplexedConnection, server: &Server) -> Result<Self, StoreError> {
-        let info = connection.req_packed_command(&cmd("INFO")).await.map_err(|error| away(server, &error))?;
+        let info = connection.req_packed_command(&cmd("INFO")).await.map_err(|error| unanswered(server, &error))?;
         let text = match info {
             Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Value::VerbatimString { text, .. } => text,

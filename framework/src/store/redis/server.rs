@@ -59,8 +59,11 @@ impl Access {
         let (mut redis, mut encrypted) = (None, false);
         for url in &options.urls {
             // What the parser says about a URL may quote it, with the password.
-            let bad =
-                || failed("the URL of Redis can't be read: write redis://host:port, or rediss://host:port for TLS");
+            let bad = || {
+                failed(
+                    "the URL of Redis can't be read: write redis://host:port, or rediss://host:port for TLS (`.redis(…)`, or GRANGE_REDIS)",
+                )
+            };
             // The library reads this scheme only where it makes such connections itself.
             let (tls, url) = match url.strip_prefix("rediss://") {
                 Some(rest) => (true, format!("redis://{rest}")),
@@ -148,6 +151,16 @@ pub(super) fn away(server: &Server, why: &dyn fmt::Display) -> StoreError {
     failed(format!("Redis at {server} can't be reached ({why})"))
 }
 
+/// What was said first was not answered. Whoever has just connected should know that it may be somebody else's address.
+pub(super) fn unanswered(server: &Server, error: &RedisError) -> StoreError {
+    if error.is_connection_dropped() || error.is_io_error() || error.kind() == redis::ErrorKind::Parse {
+        let why =
+            "it takes the connection and does not answer as Redis does: is it Redis that listens there, or a silo?";
+        return away(server, &format_args!("{why} ({error})"));
+    }
+    away(server, error)
+}
+
 /// It did not let us in.
 fn refused(server: &Server, error: &RedisError) -> StoreError {
     if error.kind() == redis::ErrorKind::AuthenticationFailed {
@@ -156,7 +169,7 @@ fn refused(server: &Server, error: &RedisError) -> StoreError {
     }
     match error.clone().into_server_errors().as_deref() {
         Some([(_, error), ..]) => answered(server, error),
-        _ => away(server, error),
+        _ => unanswered(server, error),
     }
 }
 

@@ -8,12 +8,13 @@ use futures_util::future::{Either, select};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::Describe;
 use super::faults::{Injected, PAUSE, RESTART};
 use super::network::Network;
 use super::process::Process;
 use super::stage::Stage;
-use super::store::{SHARDS, Way};
+use super::store::Way;
+use super::{Describe, Simulation};
+use crate::cluster::Scatter;
 use crate::entity::Named;
 use crate::store::{MemoryStore, Partitions, Store};
 use crate::world::World;
@@ -51,6 +52,7 @@ struct Inner {
     store: Arc<MemoryStore>,
     describe: Describe,
     clocks: bool,
+    scatter: Option<Arc<Scatter>>,
     silos: Mutex<Vec<Seat>>,
     client: Mutex<Option<Client>>,
     crashed: mpsc::UnboundedSender<String>,
@@ -73,13 +75,16 @@ impl fmt::Debug for Simulated {
 
 impl Simulated {
     /// With so many silos, which know each other, and a client.
-    pub(super) async fn start(stage: Arc<Stage>, silos: usize, describe: Describe, clocks: bool) -> Result<Self> {
+    pub(super) async fn start(stage: Arc<Stage>, settings: &Simulation) -> Result<Self> {
         let (crashed, crashes) = mpsc::unbounded_channel();
         let network = Network::new(stage.clone());
-        let store = Arc::new(MemoryStore::sharded((0..SHARDS).map(|_| stage.draw() >> 12).collect()));
+        let store = Arc::new(MemoryStore::sharded((0..settings.shards.max(1)).map(|_| stage.draw() >> 12).collect()));
         let (seats, client) = (Mutex::new(Vec::new()), Mutex::new(None));
-        let cluster = Self(Arc::new(Inner { stage, network, store, describe, clocks, silos: seats, client, crashed }));
-        for _ in 0..silos {
+        let (describe, clocks) = (settings.describe.clone(), settings.clocks);
+        let scatter = settings.scatter.then(Arc::default);
+        let inner = Inner { stage, network, store, describe, clocks, scatter, silos: seats, client, crashed };
+        let cluster = Self(Arc::new(inner));
+        for _ in 0..settings.silos {
             cluster.add().await?;
         }
         cluster.connect().await?;
@@ -98,6 +103,10 @@ impl Simulated {
         Process::start(name.to_owned(), rate, stage.clone(), self.0.network.clone(), self.0.crashed.clone())
     }
 
+    fn world(&self, process: &Arc<Process>) -> World {
+        World::simulated(process.clone()).scattered(self.0.scatter.clone())
+    }
+
     async fn seat(&self, address: &str, name: &str) -> Result<Seat> {
         let process = self.process(name);
         let way = Way::new(process.clone(), self.0.store.clone())
@@ -105,7 +114,7 @@ impl Simulated {
         let described = (self.0.describe)(Silo::builder().workers(2));
         let silo = described.store(Arc::new(way)).cluster("simulation").listen(address);
         self.0.stage.note(name, "starts");
-        let starting = std::pin::pin!(silo.in_world(World::simulated(process.clone())).start());
+        let starting = std::pin::pin!(silo.in_world(self.world(&process)).start());
         let silo = match select(starting, std::pin::pin!(process.died())).await {
             Either::Left((silo, _)) => silo,
             Either::Right(_) => Err(Error::Stopped("it died while it started".into())),
@@ -140,7 +149,7 @@ impl Simulated {
 
     /// A client in a process of its own, with this name.
     async fn client_at(&self, name: &str, gateways: Vec<String>) -> Result<Client> {
-        let world = World::simulated(self.process(name));
+        let world = self.world(&self.process(name));
         Client::connect(gateways).cluster("simulation").in_world(world).await
     }
 
@@ -318,7 +327,7 @@ impl Simulated {
     /// The store fails over to a replica that missed the writes of the last `lost` (up to 10 s): an asynchronous failover. Says
     /// how many writes are gone. What grange promises then holds on what is left.
     pub fn fail_over(&self, lost: Duration) -> usize {
-        (0..SHARDS).map(|shard| self.fail_over_of(shard, lost)).sum()
+        (0..self.0.store.shards()).map(|shard| self.fail_over_of(shard, lost)).sum()
     }
 
     /// The same on the shard of the store that has this entity, and on no other.
@@ -337,7 +346,7 @@ impl Simulated {
     pub fn empty_store(&self) {
         self.0.stage.note("store", "is emptied");
         self.0.stage.writers().forget(|_| true);
-        (0..SHARDS).for_each(|shard| self.0.store.flush(shard, self.0.stage.draw() >> 12));
+        (0..self.0.store.shards()).for_each(|shard| self.0.store.flush(shard, self.0.stage.draw() >> 12));
     }
 
     /// The clock of the store's server jumps ahead.

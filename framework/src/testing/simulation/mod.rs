@@ -72,6 +72,8 @@ pub struct Simulation {
     faults: Faults,
     limit: Duration,
     clocks: bool,
+    shards: usize,
+    scatter: bool,
     mutant: Option<Mutant>,
 }
 
@@ -91,6 +93,8 @@ impl Simulation {
             faults: Faults::none(),
             limit: LIMIT,
             clocks: false,
+            shards: 1,
+            scatter: false,
             mutant: None,
         }
     }
@@ -111,9 +115,36 @@ impl Simulation {
         self
     }
 
+    /// The store's data is on so many shards, each of which fails over by itself; on one unless said otherwise. As in a Redis
+    /// Cluster, a message may then outlive its sender's commit, or its target's.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+
     /// The silos' clocks run up to 10 % too fast or too slow.
     pub fn clocks_that_drift(mut self) -> Self {
         self.clocks = true;
+        self
+    }
+
+    /// Nobody lives beside another by accident, so that what relies on a neighbour fails: state of the process that two
+    /// entities share (what [`SiloBuilder::data`] gave them), an ask that happened to be local and moved its arguments, an
+    /// order that one silo's queue gave.
+    ///
+    /// In place of any placement, also `placement = "local"`, each new id goes to the silo that was given the fewest. So:
+    ///
+    /// * while there are as many living silos as ids, no two share one: `silos(5, …)` for five entities;
+    /// * with more ids than silos, one that a turn is the first to name does not live in the silo of that turn, as long as
+    ///   no silo comes or goes;
+    /// * as everywhere, placement is a hint and the claim decides: while silos do not agree on who there is, an entity may
+    ///   be loaded beside another.
+    ///
+    /// The silos of a simulation are one thread of one process: `static`s and thread-locals are shared by all of them,
+    /// scattered or not. What stands for a process's own goes in by [`SiloBuilder::data`], which each silo has for itself;
+    /// thread-locals are apart in [`TestCluster::scattered`](crate::testing::TestCluster::scattered).
+    pub fn scatter(mut self) -> Self {
+        self.scatter = true;
         self
     }
 
@@ -139,8 +170,9 @@ impl Simulation {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
-            Err(error) => return self.report(Err(format!("no runtime: {error}")), None),
+            Err(error) => return self.report(Err(format!("no runtime: {error}")), None, String::new()),
         };
+        let repeated = self.repeated(&plan);
         let _planted = Planted::plant(self.mutant);
         let everybody = LocalSet::new();
         let (outcome, stage) = everybody.block_on(&runtime, async {
@@ -155,20 +187,34 @@ impl Simulation {
             let broken = stage.writers().verdict().1.into_iter().next();
             (outcome.and_then(|value| broken.map_or(Ok(value), Err)), stage)
         });
-        let report = self.report(outcome, Some(&stage));
+        let report = self.report(outcome, Some(&stage), repeated);
         drop(everybody);
         report
     }
 
-    fn report<T>(&self, outcome: std::result::Result<T, String>, stage: Option<&Stage>) -> Report<T> {
+    /// How a run by this plan is repeated, for people.
+    fn repeated(&self, plan: &Plan) -> String {
+        let seed = self.seed;
+        match plan {
+            Plan::Exactly(faults) if !faults.is_empty() => {
+                let faults: Vec<String> =
+                    faults.iter().map(|(point, fault)| format!("({point}, Injected::{fault:?})")).collect();
+                format!("`run_exactly([{}], …)` of the same `Simulation::new({seed})` repeats it", faults.join(", "))
+            }
+            Plan::Exactly(_) => format!("`run_exactly([], …)` of the same `Simulation::new({seed})` repeats it"),
+            Plan::Likely(_) => format!("the same `Simulation::new({seed})` repeats it"),
+        }
+    }
+
+    fn report<T>(&self, outcome: std::result::Result<T, String>, stage: Option<&Stage>, repeated: String) -> Report<T> {
         let writes = stage.map_or(0, |stage| stage.writers().verdict().0);
         let (timeline, injected, points, listed) = stage.map(Stage::close).unwrap_or_default();
-        Report { outcome, seed: self.seed, timeline, injected, points, writes, listed }
+        Report { outcome, seed: self.seed, timeline, injected, points, writes, listed, repeated }
     }
 
     async fn live<T>(&self, stage: Arc<Stage>, body: impl AsyncFnOnce(Simulated) -> T) -> Result<T> {
         stage.set_active(false);
-        let cluster = Simulated::start(stage.clone(), self.silos, self.describe.clone(), self.clocks).await?;
+        let cluster = Simulated::start(stage.clone(), self).await?;
         stage.note("test", "the cluster is there");
         stage.set_active(true);
         let value = body(cluster).await;

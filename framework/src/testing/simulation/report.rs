@@ -25,6 +25,7 @@ pub struct Report<T = ()> {
     /// At how many claims and commits it was checked that one writes at a time.
     pub writes: u64,
     pub(super) listed: Vec<Point>,
+    pub(super) repeated: String,
 }
 
 impl<T> Report<T> {
@@ -47,7 +48,7 @@ impl<T> Report<T> {
         for event in self.timeline.events().skip(skip) {
             told.push_str(&format!("{event}\n"));
         }
-        told.push_str(&format!("\nfaults: {:?}\n`Simulation::new({})` repeats it", self.injected, self.seed));
+        told.push_str(&format!("\nfaults: {:?}\n{}", self.injected, self.repeated));
         told
     }
 }

@@ -15,10 +15,7 @@ use crate::store::{
 };
 use crate::wire::{EntityId, Partition};
 
-/// The data is on so many shards, each of which fails over by itself.
-pub(super) const SHARDS: usize = 4;
-
-/// The first has the table of silos.
+/// The shard that has the table of silos.
 const TABLE: usize = 0;
 
 /// A process's way to the store.
@@ -40,7 +37,7 @@ impl Way {
     /// `None`: the store knows no silos.
     pub(super) fn new(process: Arc<Process>, inner: Arc<MemoryStore>) -> Option<Self> {
         let members = inner.members()?;
-        let lives = (0..SHARDS).map(|shard| inner.life(shard)).collect();
+        let lives = (0..inner.shards()).map(|shard| inner.life(shard)).collect();
         let seen = Arc::new(Seen { lives: Mutex::new(lives), ended: AtomicU64::new(0) });
         Some(Self { process, inner, members, seen })
     }
@@ -208,7 +205,7 @@ impl Store for Way {
             let names: Vec<String> = due.iter().map(|due| due.id.to_string()).collect();
             names.join(", ")
         };
-        (0..SHARDS).for_each(|shard| self.greet(shard));
+        (0..self.inner.shards()).for_each(|shard| self.greet(shard));
         self.call(TABLE, "reads the agenda".into(), move |way| way.inner.due(of, until, limit), tell)
     }
     fn letters(&self, limit: usize) -> Pending<Vec<(EntityId, u64, Bytes)>> {

@@ -58,6 +58,16 @@ impl Sweep {
 }
 
 impl Simulation {
+    /// What `body` asserts holds whatever single thing goes wrong: runs it once without faults, and again for each fault at
+    /// each point at which it can happen. [`sweep`](Self::sweep) is the same, says how many there were, and tries pairs.
+    ///
+    /// # Panics
+    /// When a run failed, with what went wrong in it, its last events, and how it is repeated.
+    #[track_caller]
+    pub fn holds_under_every_fault(&self, body: impl AsyncFn(Simulated)) {
+        let _ = self.sweep(0, body).expect_success();
+    }
+
     /// Runs `body` with these faults, at the points with these numbers: what a [`Failure`] of a sweep names.
     pub fn run_exactly<T>(
         &self,

@@ -104,7 +104,7 @@ async fn a_stranger_that_drips_bytes_is_gone_at_the_deadline() {
     let limits = WireLimits { handshake_timeout: Duration::from_millis(300), ..WireLimits::default() };
     let (address, _accepted) = listen(&me, &limits).await;
     let mut stream = TcpStream::connect(&address).await.unwrap();
-    stream.write_all(b"grange\0\x01\0\x01").await.unwrap();
+    stream.write_all(b"grange\n\x01\0\x01").await.unwrap();
     let began = Instant::now();
     let ended = timeout(PATIENCE, stream.read(&mut [0; 64])).await.expect("ended");
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");

@@ -82,7 +82,7 @@ proptest! {
     #[test]
     fn fixed_messages_are_read_as_they_were_written(bytes: [u8; 96], verdict: [u8; 20]) {
         let mut greeting = bytes;
-        greeting[..8].copy_from_slice(b"grange\0\x01");
+        greeting[..8].copy_from_slice(b"grange\n\x01");
         if let Some(hello) = Hello::decode(&greeting) {
             prop_assert_eq!(hello.encode(), greeting);
         }
@@ -123,7 +123,7 @@ proptest! {
     fn no_bytes_open_a_handshake(bytes in vec(any::<u8>(), 0..400), begins_well: bool) {
         let mut bytes = bytes;
         if begins_well {
-            bytes.splice(0..0, *b"grange\0\x01\0\x01\0\x01\x02\0\0\0");
+            bytes.splice(0..0, *b"grange\n\x01\0\x01\0\x01\x02\0\0\0");
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {

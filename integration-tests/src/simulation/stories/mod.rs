@@ -38,8 +38,18 @@ pub struct Story {
     pub name: &'static str,
     hosted: fn(SiloBuilder) -> SiloBuilder,
     tell: fn(Simulated) -> Pin<Box<dyn Future<Output = ()>>>,
-    /// The store loses acknowledged work in it.
-    forgets: bool,
+    store: Memory,
+}
+
+/// What the store of a story does with acknowledged work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    /// It keeps it.
+    Keeps,
+    /// It fails over, and loses the last of it.
+    Forgets,
+    /// Each of its shards does.
+    Shards,
 }
 
 macro_rules! story {
@@ -48,11 +58,12 @@ macro_rules! story {
             name: $name,
             hosted,
             tell: |cluster| Box::pin($room::$tell(cluster)),
-            forgets: story!(@ $($mark)?),
+            store: story!(@ $($mark)?),
         }
     };
-    (@ forgets) => { true };
-    (@) => { false };
+    (@ forgets) => { Memory::Forgets };
+    (@ shards) => { Memory::Shards };
+    (@) => { Memory::Keeps };
 }
 
 /// All of them.
@@ -71,7 +82,7 @@ pub const STORIES: &[Story] = &[
     story!("5: the outcome's way back", effects::way_back),
     story!("6: a partner that retires", effects::retiring),
     story!("7: one failover after the other", effects::failovers, forgets),
-    story!("8: one shard loses its tail", effects::shard, forgets),
+    story!("8: one shard loses its tail", effects::shard, shards),
     story!("9: idempotent asks", effects::idempotent),
     story!("10: due soon, and due tomorrow", effects::agenda),
     story!("11: unreachable is not dead", corners::unreachable),
@@ -101,7 +112,8 @@ fn hosted(silo: SiloBuilder) -> SiloBuilder {
 
 impl Story {
     fn simulation(&self, seed: u64, mutant: Option<Mutant>) -> Simulation {
-        let simulation = Simulation::new(seed).silos(3, self.hosted).limit(Duration::from_secs(300));
+        let shards = if self.store == Memory::Shards { 4 } else { 1 };
+        let simulation = Simulation::new(seed).silos(3, self.hosted).shards(shards).limit(Duration::from_secs(300));
         match mutant {
             Some(mutant) => simulation.mutant(mutant),
             None => simulation,
@@ -123,9 +135,11 @@ impl Story {
 
     /// Tells it again with each single fault more, and with so many pairs of them.
     pub fn sweep(&self, pairs: usize) -> Sweep {
-        let these =
-            if self.forgets { &[&Injected::ALL[..], &[Injected::StoreForgets]].concat() } else { &Injected::ALL[..] };
-        self.simulation(0, None).sweep_of(these, pairs, async |cluster| (self.tell)(cluster).await)
+        let mut these = Injected::ALL.to_vec();
+        if self.store != Memory::Keeps {
+            these.push(Injected::StoreForgets);
+        }
+        self.simulation(0, None).sweep_of(&these, pairs, async |cluster| (self.tell)(cluster).await)
     }
 }
 

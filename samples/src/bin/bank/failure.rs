@@ -3,10 +3,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use grange::CallError;
+use samples::bank::Conflict;
 
 use crate::input::Mistakes;
 use crate::teller::PATIENCE;
-use crate::transfer::Conflict;
 
 /// Why the program did not end well.
 #[derive(Debug, thiserror::Error)]

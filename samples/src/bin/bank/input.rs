@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
-
-use crate::transfer::Order;
+use samples::bank::Order;
 
 const COLUMNS: [&str; 4] = ["id", "from", "to", "amount"];
 const AMOUNT_MAX: u64 = 1_000_000_000_000;

@@ -2,10 +2,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::account::Refusal;
+use samples::bank::{Refusal, Status};
+
 use crate::failure::Failure;
 use crate::input::Entry;
-use crate::transfer::Status;
 
 /// What was acknowledged, for whoever wants to check it without asking the bank: one line a transfer, `id,outcome`.
 #[derive(Debug)]

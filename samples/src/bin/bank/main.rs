@@ -1,29 +1,27 @@
 //! A bank: makes the transfers of a CSV file between accounts, each exactly once, whatever happens to its processes
 //! meanwhile. In one process, or in several: the entities are the same, and so is the client.
 //!
-//! * [`account`], [`transfer`], [`register`]: the entities. This is the bank.
+//! * [`samples::bank`]: the entities. This is the bank.
 //! * [`teller`]: the client that calls them; [`mod@run`]: everything that it does with a file.
 //! * [`silo`]: a process that hosts them; [`cluster`]: several of those and their Redis, from one command.
 //! * [`input`], [`options`], [`journal`], [`report`], [`failure`], [`server`]: what any program has.
 
-mod account;
 mod cluster;
 mod failure;
 mod input;
 mod journal;
 mod options;
-mod register;
 mod report;
 mod run;
 mod server;
 mod silo;
 mod teller;
-mod transfer;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use grange::prelude::*;
+use samples::bank;
 
 use crate::failure::Failure;
 use crate::input::Entry;
@@ -75,7 +73,7 @@ async fn program() -> Result<ExitCode, Failure> {
 
 /// A silo in this process, and its client.
 async fn local(data: &Path, job: &Job, entries: &[Entry]) -> Result<Report, Failure> {
-    let silo = silo::host(Silo::builder()).embedded(data).start().await?;
+    let silo = bank::host(Silo::builder()).embedded(data).start().await?;
     let report = run(silo.client(), &data.display().to_string(), job, entries, &Made::default()).await;
     silo.shutdown().await?;
     report

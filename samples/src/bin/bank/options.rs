@@ -43,7 +43,7 @@ Options of `bank cluster`:
 
 Exit status: 0 done; 1 failed, run it again to continue; 2 the options or the file are wrong, nothing
 was done; 3 the money does not add up. Of `bank silo`: 0 told to end, and everything was given back; 1 it
-did not start; 2 the options are wrong; 3 turns were cut off after 25 s; 4 a second signal ended it at once";
+did not start; 2 the options are wrong; 3 turns were cut off after 25 s; 4 a second signal ended it at once; 5 Redis was away, so that its\nentities go to others when its lease is over";
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]

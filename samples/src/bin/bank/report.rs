@@ -3,11 +3,10 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use samples::bank::{Refusal, Status};
 use tokio::time::Instant;
 
-use crate::account::Refusal;
 use crate::input::Entry;
-use crate::transfer::Status;
 
 /// How many transfers ended how.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -5,17 +5,16 @@ use std::pin::pin;
 
 use futures_util::StreamExt;
 use grange::prelude::*;
+use samples::bank::{Statement, Status};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::account::Statement;
 use crate::failure::Failure;
 use crate::input::{Entry, Mistakes};
 use crate::journal::Journal;
 use crate::options::Job;
 use crate::report::{Progress, Report, Tally};
 use crate::teller::Teller;
-use crate::transfer::Status;
 
 /// How many transfers this run has made so far, for whoever wants to watch.
 pub(crate) type Made = watch::Sender<usize>;

@@ -2,13 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use grange::prelude::*;
+use samples::bank::{Account, AccountRef, Conflict, Register, Statement, Status, Transfer, TransferRef};
 use tokio::time::{Instant, sleep};
 
-use crate::account::{Account, AccountRef, Statement};
 use crate::failure::Failure;
 use crate::input::Entry;
-use crate::register::Register;
-use crate::transfer::{Conflict, Status, Transfer, TransferRef};
 
 /// What every account is opened with.
 pub(crate) const OPENING_BALANCE: u64 = 1_000;

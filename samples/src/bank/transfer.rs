@@ -1,6 +1,6 @@
 use grange::prelude::*;
 
-use crate::account::{Account, Refusal};
+use crate::bank::{Account, Refusal};
 
 /// One transfer, by its id: the memory that makes it happen once, however often it is submitted.
 ///
@@ -8,23 +8,26 @@ use crate::account::{Account, Refusal};
 /// comes back to a continuation: the payer holds the amount, the payee gets it, the payer lets go of it. A crash between
 /// any two steps changes nothing but the time it takes.
 #[entity(idle = "10s")]
-#[derive(Default, Serialize, Deserialize)]
-pub(crate) struct Transfer {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Transfer {
     order: Option<Order>,
     status: Status,
 }
 
 /// Who pays whom, and how much.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Order {
-    pub(crate) from: String,
-    pub(crate) to: String,
-    pub(crate) amount: u64,
+pub struct Order {
+    /// Who pays.
+    pub from: String,
+    /// Who is paid.
+    pub to: String,
+    /// How much.
+    pub amount: u64,
 }
 
 /// How far a transfer is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Status {
+pub enum Status {
     /// Nobody has submitted it.
     #[default]
     New,
@@ -39,12 +42,12 @@ pub(crate) enum Status {
 /// The id stands for another transfer already.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("this id was used before, for {} from `{}` to `{}`", .0.amount, .0.from, .0.to)]
-pub(crate) struct Conflict(pub(crate) Order);
+pub struct Conflict(pub Order);
 
 #[entity]
 impl Transfer {
     /// Accepts the transfer. Safe to repeat at any time, also years later: what is known is answered, not done again.
-    pub(crate) async fn submit(&mut self, order: Order, turn: &mut Turn<Self>) -> Result<Status, Conflict> {
+    pub async fn submit(&mut self, order: Order, turn: &mut Turn<Self>) -> Result<Status, Conflict> {
         if self.progress(order.clone()).await? == Status::New {
             let payer = turn.entity::<Account>(&order.from);
             turn.send(payer.hold(order.amount).then(turn.me().on_held(order.clone())));
@@ -55,7 +58,7 @@ impl Transfer {
     }
 
     /// How far the transfer is: a read.
-    pub(crate) async fn progress(&self, order: Order) -> Result<Status, Conflict> {
+    pub async fn progress(&self, order: Order) -> Result<Status, Conflict> {
         match &self.order {
             Some(known) if *known != order => Err(Conflict(known.clone())),
             _ => Ok(self.status),

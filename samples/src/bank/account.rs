@@ -2,26 +2,26 @@ use grange::prelude::*;
 
 /// An account: what it has, and what has left it and has not arrived yet.
 #[entity]
-#[derive(Default, Serialize, Deserialize)]
-pub(crate) struct Account {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Account {
     opened: bool,
     statement: Statement,
 }
 
 /// What an account says of itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Statement {
+pub struct Statement {
     /// What can be spent.
-    pub(crate) balance: u64,
+    pub balance: u64,
     /// What a transfer has taken from the balance and not yet brought to its payee.
-    pub(crate) held: u64,
+    pub held: u64,
     /// How often either has changed: two equal statements are one, with nothing between them.
-    pub(crate) entries: u64,
+    pub entries: u64,
 }
 
 /// Why a transfer was refused: definite, it has no effect and never will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The payer has less than the amount.
     #[error("insufficient funds")]
     Insufficient,
@@ -33,7 +33,7 @@ pub(crate) enum Refusal {
 #[entity]
 impl Account {
     /// Opens the account with this much, unless it is open: safe to repeat.
-    pub(crate) async fn open(&mut self, amount: u64) {
+    pub async fn open(&mut self, amount: u64) {
         if !self.opened {
             self.opened = true;
             self.deposit(amount).await;
@@ -41,12 +41,12 @@ impl Account {
     }
 
     /// A read: it changes nothing, and sees only what is committed when its answer arrives.
-    pub(crate) async fn statement(&self) -> Statement {
+    pub async fn statement(&self) -> Statement {
         self.statement
     }
 
     /// Takes the amount from the balance and holds it, or refuses.
-    pub(crate) async fn hold(&mut self, amount: u64) -> Result<(), Refusal> {
+    pub async fn hold(&mut self, amount: u64) -> Result<(), Refusal> {
         let account = &mut self.statement;
         account.balance = account.balance.checked_sub(amount).ok_or(Refusal::Insufficient)?;
         account.held += amount;
@@ -55,7 +55,7 @@ impl Account {
     }
 
     /// Lets go of what was held: it has arrived at the payee, or goes back to the balance.
-    pub(crate) async fn release(&mut self, amount: u64, arrived: bool) {
+    pub async fn release(&mut self, amount: u64, arrived: bool) {
         let account = &mut self.statement;
         account.held -= amount;
         if !arrived {
@@ -64,7 +64,8 @@ impl Account {
         account.entries += 1;
     }
 
-    pub(crate) async fn deposit(&mut self, amount: u64) {
+    /// Pays this much in.
+    pub async fn deposit(&mut self, amount: u64) {
         self.statement.balance += amount;
         self.statement.entries += 1;
     }
