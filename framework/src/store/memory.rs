@@ -1,9 +1,14 @@
+#[cfg(feature = "testing")]
+mod snapshot;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+#[cfg(feature = "testing")]
+pub use self::snapshot::Snapshot;
 use crate::mutant::Mutant;
 use crate::store::memory_members::MemoryMembers;
 use crate::store::{
@@ -32,7 +37,7 @@ struct Kept {
     closed: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Entity {
     /// Who may write; `None`: nobody.
     claim: Option<Fence>,

@@ -13,11 +13,12 @@ pub(crate) struct MemoryMembers {
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
+/// The table, as a value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Kept {
     /// Fixed by the first silo that joins.
     partitions: Option<Partition>,
-    roster: Roster,
+    pub(super) roster: Roster,
     /// When each member renewed last, in the order of the roster.
     renewed: Vec<u64>,
 }
@@ -35,6 +36,17 @@ impl MemoryMembers {
     /// By another clock, in ms.
     pub(crate) fn with_clock(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self { kept: Mutex::default(), clock: Box::new(clock) }
+    }
+
+    /// One that goes on from what another one held, at a time that stands still.
+    #[cfg(feature = "testing")]
+    pub(super) fn resumed(kept: Kept, now: u64) -> Self {
+        Self { kept: Mutex::new(kept), clock: Box::new(move || now) }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn kept(&self) -> Kept {
+        self.lock().clone()
     }
 
     fn answer<T: Send + 'static>(&self, act: impl FnOnce(&mut Kept, u64) -> T) -> Pending<T> {
