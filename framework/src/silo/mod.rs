@@ -35,6 +35,8 @@ mod settle;
 mod shared;
 mod signals;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod turn;
 mod watch;
