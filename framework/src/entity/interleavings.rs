@@ -8,7 +8,7 @@ use shuttle::future::block_on;
 use shuttle::sync;
 use shuttle::thread::spawn;
 
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::duplicate_mod)]
 #[path = "gate.rs"]
 mod gate;
 

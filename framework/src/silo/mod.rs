@@ -39,7 +39,11 @@ mod sweep;
 mod tests;
 mod threads;
 mod turn;
+mod unanswered;
 mod watch;
+
+// Under this name, so that a test can put other atomics in its place.
+use std::sync;
 
 pub use builder::SiloBuilder;
 pub use config::Limits;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::store::Incarnation;
 use crate::wire::EntityId;
 
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::duplicate_mod)]
 #[path = "../hints.rs"]
 mod hints;
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::wire::{Header, Role, WireLimits, frame, limits, peer};
 
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::duplicate_mod)]
 #[path = "../link.rs"]
 mod link;
 
