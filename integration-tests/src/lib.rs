@@ -13,6 +13,7 @@ pub mod application;
 pub mod bench;
 pub mod chaos;
 pub mod load;
+pub mod model;
 pub mod proxy;
 pub mod random;
 pub mod recording;

@@ -1,6 +1,7 @@
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What leaves an entity only when a commit has landed waits here: an ask of a turn, `turn.settled()`.
 pub(crate) struct Gate(Mutex<State>);

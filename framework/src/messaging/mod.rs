@@ -15,6 +15,8 @@ mod outbox;
 mod parcel;
 mod reminder;
 mod retry;
+#[cfg(test)]
+mod tests;
 
 pub use letter::{Cause, DeadLetter};
 

@@ -1,7 +1,7 @@
 //! What other processes send to this silo: calls for its entities, messages, and the way back of answers.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use crate::clock::Tick;
 use crate::cluster::{Courier, HOPS_MAX, Table, Told};
 use crate::entity::{Caller, Errand, Far, FarEnd, Realm, Source, lost_reply, too_long, unhosted};
 use crate::silo::shared::{Arrival, Post, Shared};
+use crate::silo::unanswered::Unanswered;
 use crate::store::Incarnation;
 use crate::wire::{Ask, EntityId, Header, Inbound, Link, Manner, Role, SendError, Violation, frames, write_id};
 use crate::{CallError, Never};
@@ -123,7 +124,7 @@ impl Inbound for Receiver {
     }
 
     fn may_read(&self, _: &Link) -> bool {
-        self.exchange.has_room()
+        self.exchange.unanswered.has_room()
     }
 
     fn closed(&mut self, link: &Link, _: &str) {
@@ -164,8 +165,7 @@ struct Asked {
 /// What came on a connection and is not over: it bounds what may wait in this silo.
 struct Exchange {
     link: Link,
-    calls: AtomicUsize,
-    bytes: AtomicUsize,
+    unanswered: Unanswered,
     /// The connection is over: nobody waits for any of them.
     abandoned: AtomicBool,
     /// Nobody waits for some of them.
@@ -185,8 +185,7 @@ impl Exchange {
     fn new(link: Link) -> Self {
         Self {
             link,
-            calls: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
+            unanswered: Unanswered::new(UNANSWERED_MAX, UNANSWERED_BYTES_MAX),
             abandoned: AtomicBool::new(false),
             any_cancelled: AtomicBool::new(false),
             cancelled: Mutex::default(),
@@ -195,13 +194,8 @@ impl Exchange {
 
     fn expect(self: &Arc<Self>, correlation: u64, ask: &Ask) -> Arc<dyn FarEnd> {
         let bytes = ask.arguments.len();
-        self.calls.fetch_add(1, Ordering::AcqRel);
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.unanswered.begin(bytes);
         Arc::new(Asked { exchange: self.clone(), correlation, bytes, manner: ask.manner, over: AtomicBool::new(false) })
-    }
-
-    fn has_room(&self) -> bool {
-        self.calls.load(Ordering::Acquire) < UNANSWERED_MAX && self.bytes.load(Ordering::Acquire) < UNANSWERED_BYTES_MAX
     }
 
     fn cancel(&self, correlation: u64) {
@@ -216,7 +210,7 @@ impl Exchange {
     /// None of them is under way.
     fn forget_cancelled(&self) {
         let mut cancelled = self.cancelled.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.calls.load(Ordering::Acquire) == 0 {
+        if self.unanswered.is_empty() {
             *cancelled = Cancelled::default();
             self.any_cancelled.store(false, Ordering::Release);
         }
@@ -244,13 +238,11 @@ impl Asked {
             return false;
         }
         let exchange = &self.exchange;
-        let had_room = exchange.has_room();
-        exchange.calls.fetch_sub(1, Ordering::AcqRel);
-        exchange.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        if exchange.any_cancelled.load(Ordering::Acquire) && exchange.calls.load(Ordering::Acquire) == 0 {
+        let has_room_again = exchange.unanswered.end(self.bytes);
+        if exchange.any_cancelled.load(Ordering::Acquire) && exchange.unanswered.is_empty() {
             exchange.forget_cancelled();
         }
-        if !had_room && exchange.has_room() {
+        if has_room_again {
             exchange.link.resume_reading();
         }
         true

@@ -35,9 +35,15 @@ mod settle;
 mod shared;
 mod signals;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod turn;
+mod unanswered;
 mod watch;
+
+// Under this name, so that a test can put other atomics in its place.
+use std::sync;
 
 pub use builder::SiloBuilder;
 pub use config::Limits;

@@ -17,7 +17,7 @@ pub type Incarnation = Uuid;
 pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
 /// Who may write a record: compared whole by every commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fence {
     /// The silo that holds the claim.
     pub owner: Incarnation,

@@ -4,7 +4,7 @@ use crate::store::{Incarnation, Pending};
 use crate::wire::Partition;
 
 /// A silo as the others know it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// This life of it.
     pub incarnation: Incarnation,
@@ -25,7 +25,7 @@ pub struct Member {
 }
 
 /// A silo's life. It goes one way: dead is final, and so is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It is there, and gets nothing yet.
@@ -51,7 +51,7 @@ impl Status {
 pub type Slice = (u16, Incarnation);
 
 /// All that silos know of each other, at one version.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Roster {
     /// Rises with every change, and is above those of a life of the store that was lost, too: no less than the store's time, in ms.
     pub version: u64,

@@ -1,3 +1,6 @@
+#[cfg(feature = "testing")]
+mod snapshot;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,6 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(feature = "testing")]
+pub use self::snapshot::Snapshot;
 use crate::mutant::Mutant;
 use crate::store::memory_members::MemoryMembers;
 #[cfg(feature = "testing")]
@@ -40,7 +45,7 @@ pub(super) struct Kept {
     past: Option<Past<(EntityId, Option<Entity>)>>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Entity {
     /// Who may write; `None`: nobody.
     claim: Option<Fence>,

@@ -26,11 +26,12 @@ struct Kept {
     past: Option<Past<Tabled>>,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Tabled {
+/// The table, as a value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Tabled {
     /// Fixed by the first silo that joins.
     partitions: Option<Partition>,
-    roster: Roster,
+    pub(super) roster: Roster,
     /// When each member renewed last, in the order of the roster.
     renewed: Vec<u64>,
 }
@@ -48,6 +49,19 @@ impl MemoryMembers {
     /// By another clock, in ms.
     pub(crate) fn with_clock(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self { kept: Mutex::default(), clock: Box::new(clock) }
+    }
+
+    /// One that goes on from what another one held, at a time that stands still.
+    #[cfg(feature = "testing")]
+    pub(super) fn resumed(table: Tabled, now: u64) -> Self {
+        let members = Self::with_clock(move || now);
+        members.lock().table = table;
+        members
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn kept(&self) -> Tabled {
+        self.lock().table.clone()
     }
 
     /// The same, of a store that can lose its last writes.

@@ -34,4 +34,6 @@ pub use embedded::EmbeddedStore;
 pub use members::{Beat, Joined, Member, Members, OVERDUE_MS, Roster, Slice, Status};
 #[allow(clippy::module_name_repetitions, reason = "they are named far from this room")]
 pub use memory::MemoryStore;
+#[cfg(feature = "testing")]
+pub use memory::Snapshot;
 pub(crate) use memory_members::MemoryMembers;

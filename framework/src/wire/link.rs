@@ -1,6 +1,4 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -8,6 +6,8 @@ use bytes::Bytes;
 use super::frame::{self, Header, Oversized};
 use super::limits::WireLimits;
 use super::peer::Peer;
+use super::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A buffer that grew larger than this is given back when it is empty.
 const BUFFER_KEPT_BYTES: usize = 256 << 10;
@@ -15,7 +15,8 @@ const BUFFER_KEPT_BYTES: usize = 256 << 10;
 /// So much is written before more of the peer's frames are handed on.
 const HEAVY_BYTES: usize = 256 << 10;
 
-static LINKS: AtomicU64 = AtomicU64::new(1);
+/// It outlives every run of an interleaving.
+static LINKS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 /// The sending end of one connection. Clones are the same connection.
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! The membership under virtual time. What is waited for is polled every 5 ms of it, and every wait has a limit.
 
+mod hints;
+mod interleavings;
 mod stage;
 
 use std::sync::atomic::Ordering;

@@ -3,6 +3,7 @@
 mod fixture;
 mod flow;
 mod handshake;
+mod interleavings;
 mod listener;
 mod properties;
 mod tls;
