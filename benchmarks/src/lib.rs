@@ -23,7 +23,9 @@
 
 pub mod allocations;
 pub mod arbiter;
+pub mod bare;
 pub mod callers;
+pub mod echo;
 mod harness;
 pub mod open_loop;
 pub mod raw;

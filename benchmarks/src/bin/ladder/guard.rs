@@ -56,7 +56,7 @@ fn count(silos: &Silos<'_>) -> Stored {
     for (shape, callers) in [("one caller", Callers(1)), ("100 callers", Callers(100))] {
         for step in Step::all().into_iter().filter(|step| callers.0 == 1 || step.is_in_memory()) {
             let mut case = step.case(silos, callers);
-            let least = (0..RUNS).map(|_| counts::of(silos, &mut case, 2_000)).reduce(Counts::least);
+            let least = (0..RUNS).map(|_| counts::of(silos, &mut case, step.counted())).reduce(Counts::least);
             let Some(Counts { allocations, commands, scripts }) = least else { continue };
             let name = format!("{}, {shape}", step.name());
             println!("{name:<52} {allocations:>12.2} {commands:>15.2} {scripts:>9.2}");

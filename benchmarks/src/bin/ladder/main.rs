@@ -51,9 +51,10 @@ fn ladder(options: &Options, silos: &Silos<'_>, title: &str, callers: Callers) -
     let mut table = Table::new(title, Unit::NanosEach, rounds(options, cases));
     table.as_steps();
     for step in Step::all() {
-        let counts = counts::of(silos, &mut step.case(silos, callers), options.scale(2_000, 500));
+        let counts = counts::of(silos, &mut step.case(silos, callers), step.counted());
         counts.show(&mut table, step.name());
     }
+    table.note("ratios are to the first row, steps to the row above");
     table.note("allocations and Redis commands (those that scripts call included) are counted in a run of their own");
     table
 }

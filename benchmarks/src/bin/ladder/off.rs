@@ -14,7 +14,7 @@ pub(crate) fn table(options: &Options, silos: &Silos<'_>) -> Table {
     let mut table = Table::new(TITLE, Unit::NanosEach, measured);
     for mut case in cases(silos) {
         let name = case.name().to_owned();
-        counts::of(silos, &mut case, options.scale(20_000, 2_000)).show(&mut table, &name);
+        counts::of(silos, &mut case, 20_000).show(&mut table, &name);
     }
     for (row, base) in PAIRS {
         table.compare(row, base);

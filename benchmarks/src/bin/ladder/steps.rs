@@ -33,6 +33,11 @@ impl Step {
         matches!(self, Self::Raw | Self::Ask | Self::Read | Self::TurnInMemory)
     }
 
+    /// So many operations are enough to count what one of them needs.
+    pub(crate) fn counted(self) -> u64 {
+        if self.is_in_memory() { 20_000 } else { 2_000 }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Raw => "actix Addr::send",
