@@ -27,6 +27,7 @@ pub mod bare;
 pub mod callers;
 pub mod echo;
 mod harness;
+pub mod local;
 pub mod open_loop;
 pub mod raw;
 pub mod servers;
