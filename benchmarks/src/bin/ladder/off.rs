@@ -5,17 +5,17 @@ use benchmarks::local::Local;
 use benchmarks::{Case, Options, Table, Unit, rounds};
 use grange::Silo;
 
-use crate::counts;
+use crate::counts::Counter;
 use crate::silos::Silos;
 
 pub(crate) const TITLE: &str = "what is off costs nothing; one caller";
 
-pub(crate) fn table(options: &Options, silos: &Silos<'_>) -> Table {
+pub(crate) fn table(options: &Options, silos: &Silos<'_>, counter: &Counter<'_>) -> Table {
     let measured = rounds(options, cases(silos));
     let mut table = Table::new(TITLE, Unit::NanosEach, measured);
     for mut case in cases(silos) {
         let name = case.name().to_owned();
-        counts::of(silos, &mut case, 20_000).show(&mut table, &name);
+        counter.count(&mut case, 20_000).show(&mut table, &name);
     }
     for (row, base) in PAIRS {
         table.compare(row, base);

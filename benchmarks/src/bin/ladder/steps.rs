@@ -33,7 +33,12 @@ impl Step {
 
     /// So many operations are enough to count what one of them needs.
     pub(crate) fn counted(self) -> u64 {
-        if self.is_in_memory() { 20_000 } else { 2_000 }
+        match self {
+            _ if self.is_in_memory() => 20_000,
+            // Each waits for the disk.
+            Self::TurnOnDisk => 400,
+            _ => 2_000,
+        }
     }
 
     pub(crate) fn name(self) -> &'static str {
