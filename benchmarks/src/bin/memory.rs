@@ -8,7 +8,7 @@ use std::time::Instant;
 use actix::Actor;
 use benchmarks::raw::{Add, Raw};
 use benchmarks::subjects::{Counter, Light};
-use benchmarks::{Goal, Options, Report, Role, Row, Table, Unit};
+use benchmarks::{Goal, Options, Report, Role, Row, Table, Unit, Watch};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use grange::prelude::*;
 
@@ -54,6 +54,7 @@ fn main() {
 }
 
 fn table(options: &Options, entities: u64) -> Table {
+    let watch = Watch::begin();
     let mut found: Vec<Vec<Found>> = KINDS.iter().map(|_| Vec::new()).collect();
     for _ in 0..options.rounds {
         for ((kind, _), found) in KINDS.iter().zip(&mut found) {
@@ -69,6 +70,7 @@ fn table(options: &Options, entities: u64) -> Table {
         row.cells.push(("answered again/s".into(), middle(|found| found.answered_per_second)));
         table.push(row);
     }
+    table.watched(&watch);
     table.goal("volatile entity", Goal::ValueAtMost(512.0));
     table.note("64 B of state each; resident memory, all of them alive, each was called twice; each round a process of its own");
     table

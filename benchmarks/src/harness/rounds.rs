@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::harness::usage::Usage;
+use crate::harness::usage::{Usage, Watch};
 use crate::{Case, Latencies, Options, Role, Sample};
 
 /// How often a round that does not count is measured again before that is given up.
@@ -41,7 +41,7 @@ pub fn rounds(options: &Options, cases: Vec<Case<'_>>) -> Vec<Measured> {
     let mut cases = cases;
     let operations: Vec<u64> = cases.iter_mut().map(|case| calibrate(case, options.round())).collect();
     let mut measured: Vec<Measured> = cases.iter().map(empty).collect();
-    let busy = Usage::begin();
+    let busy = Watch::begin();
     for _ in 0..options.rounds {
         for ((case, operations), measured) in cases.iter_mut().zip(&operations).zip(&mut measured) {
             one_round(case, *operations, measured);
