@@ -34,8 +34,8 @@ impl Step {
     /// How much its counts may grow unnoticed: what gathers with what, of syncs and of acknowledgements, is not the same each time.
     pub(crate) fn tolerance(self) -> f64 {
         match self {
-            Self::TurnOnDisk => 1.25,
-            Self::MessageAcross => 1.5,
+            Self::TurnOnDisk => 1.5,
+            Self::MessageAcross => 2.0,
             _ => 1.05,
         }
     }
