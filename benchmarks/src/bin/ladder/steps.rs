@@ -46,6 +46,8 @@ impl Step {
             _ if self.is_in_memory() => 20_000,
             // Each waits for the disk.
             Self::TurnOnDisk => 400,
+            // Long, and not exact anyhow.
+            Self::MessageAcross => 1_000,
             _ => 5_000,
         }
     }
