@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask help`.
 
+mod bench;
 mod machine;
 mod step;
 
@@ -14,6 +15,11 @@ cargo xtask chaos [--seconds N] [--seed S] [--silos N]
                             kills silos under load, and verifies from outside that no promise was broken
 cargo xtask simulate [--seeds N] [--from SEED]
                             a cluster in one thread under virtual time, with every kind of fault, from each of N seeds
+cargo xtask bench [NAME] [--quick] [--rounds N] [--only TEXT]
+                            measures grange beside the limits of the machine, and keeps what it finds in benchmarks/results;
+                            ladder, limits, peers, market-spread, storage, memory, failover, orleans; all without a name
+cargo xtask bench ladder --check
+                            compares what calls allocate and ask of Redis with benchmarks/ladder.json; --store changes that
 cargo xtask help            this
 
 --long: also what takes long; 100 kills of the bank and 50 of silos, the programs with optimizations.
@@ -31,6 +37,7 @@ fn main() -> ExitCode {
         ["test", "--long"] => test(true),
         ["chaos", ref options @ ..] => chaos(options),
         ["simulate", ref options @ ..] => simulate(options),
+        ["bench", ref options @ ..] => machine::prepare().and_then(|()| bench::run(options)),
         ["help" | "--help" | "-h"] => {
             eprintln!("{HELP}");
             return ExitCode::SUCCESS;

@@ -1,0 +1,35 @@
+use crate::step::Step;
+
+/// The benchmarks, each a program of the workspace in `benchmarks/`, in the order in which all of them run.
+const NAMES: [&str; 8] = ["ladder", "limits", "peers", "market-spread", "storage", "memory", "failover", "orleans"];
+
+/// Those whose dependencies nobody else needs: each is built with the feature of its name.
+const WITH_FEATURE: [&str; 1] = ["peers"];
+
+/// Runs one of them, or all.
+pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
+    match arguments {
+        [name, options @ ..] if NAMES.contains(name) => one(name, options),
+        [name, ..] if !name.starts_with('-') => {
+            Err(format!("there is no benchmark `{name}`; there are {}", NAMES.join(", ")))
+        }
+        options => NAMES.iter().try_for_each(|name| one(name, options)),
+    }
+}
+
+fn one(name: &str, options: &[&str]) -> Result<(), String> {
+    if options.contains(&"--check") || options.contains(&"--store") {
+        return counts(name, options);
+    }
+    let feature = if WITH_FEATURE.contains(&name) { format!(" --features {name}") } else { String::new() };
+    let program = format!("cargo run --quiet --release --manifest-path benchmarks/Cargo.toml{feature} --bin {name} --");
+    Step::of(&program).and(options).run()
+}
+
+/// Counts, and not times: a build without optimizations counts the same, and is made in the directory of the framework's own
+/// builds, so that little is compiled anew.
+fn counts(name: &str, options: &[&str]) -> Result<(), String> {
+    let program =
+        format!("cargo run --quiet --manifest-path benchmarks/Cargo.toml --target-dir target --bin {name} --");
+    Step::of(&program).and(options).run()
+}
