@@ -25,9 +25,12 @@ pub mod allocations;
 pub mod arbiter;
 pub mod bare;
 pub mod callers;
+
+pub mod closed_loop;
 pub mod echo;
 mod harness;
 pub mod open_loop;
+pub mod processes;
 pub mod raw;
 pub mod servers;
 pub mod subjects;
