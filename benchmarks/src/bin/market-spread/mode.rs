@@ -3,6 +3,7 @@ use std::time::Duration;
 use benchmarks::processes::{self, Again};
 use benchmarks::servers::{Fsync, Redis};
 use benchmarks::{Sample, arbiter};
+use grange::SiloBuilder;
 use grange::prelude::*;
 use samples::market_spread::{LiveMarket, LiveMarketRef, Market, MarketRef};
 
@@ -121,9 +122,10 @@ impl Running {
             Where::Redis(fsync) => Some(Redis::start(fsync).await),
         };
         let arbiters = 2 / mode.silos;
+        let silo = markets().entity::<arbiter::Driver>();
         let silo = match &redis {
-            None => host().workers(arbiters).in_memory().start().await,
-            Some(redis) => in_cluster(&redis.url(), arbiters).start().await,
+            None => silo.workers(arbiters).in_memory().start().await,
+            Some(redis) => in_cluster(silo, &redis.url(), arbiters).start().await,
         };
         let silo = silo.expect("a silo starts");
         let other = redis.as_ref().filter(|_| mode.silos == 2).map(|redis| {
@@ -168,17 +170,18 @@ impl Running {
 /// The second silo, in a process of its own.
 pub(crate) fn serve(redis: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let silo = runtime.block_on(in_cluster(redis, 1).start()).expect("a silo starts");
+    let silo = runtime.block_on(in_cluster(markets(), redis, 1).start()).expect("a silo starts");
     processes::serve_until_alone("ready");
     drop(silo);
 }
 
-fn host() -> grange::SiloBuilder {
-    let silo = Silo::builder().entity::<Market>().entity::<LiveMarket>().entity::<arbiter::Driver>();
+/// Hosts markets, and no sources: those are in the first silo only.
+fn markets() -> SiloBuilder {
+    let silo = Silo::builder().entity::<Market>().entity::<LiveMarket>();
     // As many as are under way: what is measured is not who is refused.
     silo.limits(|limits| limits.mailbox_calls_max = 100_000)
 }
 
-fn in_cluster(redis: &str, arbiters: usize) -> grange::SiloBuilder {
-    host().workers(arbiters).redis(redis).cluster(CLUSTER).secret(SECRET).listen("127.0.0.1:0")
+fn in_cluster(silo: SiloBuilder, redis: &str, arbiters: usize) -> SiloBuilder {
+    silo.workers(arbiters).redis(redis).cluster(CLUSTER).secret(SECRET).listen("127.0.0.1:0")
 }
