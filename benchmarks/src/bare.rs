@@ -1,5 +1,6 @@
 //! grange's own scripts through the redis crate, with nothing around them: what Redis allows at so many in flight.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -51,6 +52,10 @@ impl Bare {
             epoch.arg(key(entity)).arg("e").arg(GENERATION);
             let _: Value = epoch.query_async(&mut connection).await.expect("Redis answers");
         }
+        let mut words = repeatable_commit();
+        words[3] = key(0);
+        let answer: Vec<String> = cmd(&words[0]).arg(&words[1..]).query_async(&mut connection).await.expect("answers");
+        assert_eq!(answer[0], "OK", "the commit that redis-benchmark repeats");
         let versions = Arc::new((0..entities).map(|_| AtomicU64::new(0)).collect());
         Self { connection, entities, commits: Arc::default(), versions }
     }
@@ -94,15 +99,35 @@ impl Bare {
     }
 }
 
-/// The words of one commit of `redis-benchmark`, which can be repeated: it leaves version and commit as they are.
-pub fn repeatable_commit() -> Vec<String> {
-    let key = key(0);
+/// The same commits by `redis-benchmark`, written in C, so many in flight: as fast as Redis can be asked. `None`: it is not
+/// installed. They leave version and commit as they are, so that they can be repeated.
+///
+/// # Panics
+/// When it says nothing that can be read.
+pub fn by_redis_benchmark(redis: &Redis, bare: &Bare, callers: Callers, operations: u64) -> Option<Sample> {
+    let (connections, pipeline) = if callers.0 < 10 { (callers.0, 1) } else { (10, callers.0 / 10) };
+    let operations = operations.max(callers.0);
+    let mut command = Command::new("redis-benchmark");
+    command.arg("-p").arg(redis.port().to_string()).arg("-n").arg(operations.to_string());
+    command.arg("-c").arg(connections.to_string()).arg("-P").arg(pipeline.to_string());
+    command.arg("-r").arg(bare.entities.to_string()).arg("--csv").args(repeatable_commit());
+    let said = command.output().ok()?.stdout;
+    let said = String::from_utf8_lossy(&said);
+    // "test","rps",… and a line of figures
+    let rate = said.lines().last().and_then(|line| line.split("\",\"").nth(1)?.trim_matches('"').parse::<f64>().ok());
+    let rate = rate.unwrap_or_else(|| panic!("redis-benchmark said {said:?}"));
+    Some(Sample::new(operations, Duration::from_secs_f64(operations as f64 / rate)))
+}
+
+/// The words of a commit of any of the entities.
+fn repeatable_commit() -> Vec<String> {
+    let key = "grange:{bare}:e:7:Counter__rand_int__";
     let state = String::from_utf8_lossy(&STATE).into_owned();
     let words = [
         "EVALSHA",
         &digest(COMMIT),
         "4",
-        &key,
+        key,
         "grange:{bare}:life",
         "grange:{bare}:agenda",
         "grange:{bare}:letters",
@@ -132,7 +157,7 @@ fn digest(script: &str) -> String {
 }
 
 fn key(entity: u64) -> String {
-    format!("grange:{{bare}}:e:7:Counter{entity:08}")
+    format!("grange:{{bare}}:e:7:Counter{entity:012}")
 }
 
 fn claim(key: &str) -> Cmd {
@@ -147,7 +172,7 @@ fn commit_of(entity: u64, version: u64, commit: &str) -> Cmd {
     command.arg(digest(COMMIT)).arg(4);
     command.arg(key(entity)).arg("grange:{bare}:life").arg("grange:{bare}:agenda").arg("grange:{bare}:letters");
     command.arg(OWNER).arg(NONCE).arg(GENERATION).arg(GENERATION);
-    command.arg(commit).arg(version).arg("").arg(format!("7:Counter{entity:08}")).arg(0);
+    command.arg(commit).arg(version).arg("").arg(format!("7:Counter{entity:012}")).arg(0);
     command.arg("v").arg(version + 1).arg("c").arg(commit).arg("w").arg("").arg("s").arg(&STATE[..]);
     command
 }

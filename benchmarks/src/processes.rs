@@ -1,38 +1,55 @@
 //! Processes: this very program again, told to be something else, such as a silo; and how much memory this one has.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-/// This program, running a second time, for as long as this value lives.
+/// A process of one's own, for as long as this value lives.
 #[derive(Debug)]
-pub struct Again {
+pub struct Running {
     process: Child,
+    output: BufReader<ChildStdout>,
     said: String,
 }
 
-impl Again {
-    /// Starts it with these arguments, and waits for the first line that it prints.
+impl Running {
+    /// Starts this very program with these arguments, and waits for the first line that it prints.
     ///
     /// # Panics
     /// When it does not start, or ends before it has said something.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub fn again(arguments: &[&str]) -> Self {
         let program = std::env::current_exe().expect("this program has a path");
-        Self::start_program(Command::new(program).args(arguments))
+        Self::start(Command::new(program).args(arguments))
     }
 
     /// Starts another program in the same way.
     ///
     /// # Panics
     /// When it does not start, or ends before it has said something.
-    pub fn start_program(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let shown = format!("{command:?}");
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
-        let mut said = String::new();
-        let out = process.stdout.take().expect("its output is a pipe");
-        BufReader::new(out).read_line(&mut said).unwrap_or_else(|error| panic!("{shown}: {error}"));
-        assert!(!said.is_empty(), "{shown}: it ended before it had said anything");
-        Self { process, said: said.trim().to_owned() }
+        let output = BufReader::new(process.stdout.take().expect("its output is a pipe"));
+        let mut running = Self { process, output, said: shown };
+        running.said = running.line();
+        running
+    }
+
+    /// Writes a line to it, and waits for the one that it answers.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn ask(&mut self, line: &str) -> String {
+        let input = self.process.stdin.as_mut().expect("its input is a pipe");
+        writeln!(input, "{line}").unwrap_or_else(|error| panic!("{}: {error}", self.said));
+        self.line()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap_or_else(|error| panic!("{}: {error}", self.said));
+        assert!(!line.is_empty(), "{}: it ended before it had answered", self.said);
+        line.trim().to_owned()
     }
 
     /// The first line that it printed.
@@ -52,7 +69,7 @@ impl Again {
     }
 }
 
-impl Drop for Again {
+impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
     }

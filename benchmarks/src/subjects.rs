@@ -1,7 +1,13 @@
 //! The entities that are measured: 64 bytes of state, and as little work as there can be.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use grange::prelude::*;
 use tokio::sync::Semaphore;
+
+use crate::Sample;
+use crate::callers::Callers;
 
 /// Identity and turns, nothing stored.
 #[entity(volatile, key = u64)]
@@ -47,6 +53,37 @@ impl Counter {
     pub async fn look(&mut self) -> u64 {
         self.count
     }
+}
+
+/// Turns of durable entities, from tasks in the current runtime: each caller on entities of its own, one after the other; all
+/// on the same one, where there is one.
+pub async fn turns(client: &Client, callers: Callers, entities: u64, operations: u64) -> Sample {
+    let (client, next) = (client.clone(), starts(callers));
+    let work = move |caller: u64| {
+        let entity = next[caller as usize].fetch_add(callers.0, Ordering::Relaxed) % entities;
+        let call = client.entity::<Counter>(entity).add(1);
+        async move {
+            call.await.expect("answers");
+        }
+    };
+    callers.tasks(operations, work).await
+}
+
+/// Asks of volatile ones, likewise.
+pub async fn asks(client: &Client, callers: Callers, entities: u64, operations: u64) -> Sample {
+    let (client, next) = (client.clone(), starts(callers));
+    let work = move |caller: u64| {
+        let entity = next[caller as usize].fetch_add(callers.0, Ordering::Relaxed) % entities;
+        let call = client.entity::<Light>(entity).add(1);
+        async move {
+            call.await.expect("answers");
+        }
+    };
+    callers.tasks(operations, work).await
+}
+
+fn starts(callers: Callers) -> Arc<Vec<AtomicU64>> {
+    Arc::new((0..callers.0).map(AtomicU64::new).collect())
 }
 
 /// Where an entity is: what `turn.data` gives to those that are asked; a silo without it has number 0.

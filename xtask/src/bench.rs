@@ -17,9 +17,14 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     }
 }
 
+/// What calls allocate and ask of Redis has not grown.
+pub(crate) fn guard() -> Step {
+    counts("ladder").and(&["--check"])
+}
+
 fn one(name: &str, options: &[&str]) -> Result<(), String> {
     if options.contains(&"--check") || options.contains(&"--store") {
-        return counts(name, options);
+        return counts(name).and(options).run();
     }
     let feature = if WITH_FEATURE.contains(&name) { format!(" --features {name}") } else { String::new() };
     let program = format!("cargo run --quiet --release --manifest-path benchmarks/Cargo.toml{feature} --bin {name} --");
@@ -28,8 +33,6 @@ fn one(name: &str, options: &[&str]) -> Result<(), String> {
 
 /// Counts, and not times: a build without optimizations counts the same, and is made in the directory of the framework's own
 /// builds, so that little is compiled anew.
-fn counts(name: &str, options: &[&str]) -> Result<(), String> {
-    let program =
-        format!("cargo run --quiet --manifest-path benchmarks/Cargo.toml --target-dir target --bin {name} --");
-    Step::of(&program).and(options).run()
+fn counts(name: &str) -> Step {
+    Step::of(&format!("cargo run --quiet --manifest-path benchmarks/Cargo.toml --target-dir target --bin {name} --"))
 }

@@ -65,6 +65,7 @@ fn test(long: bool) -> Result<(), String> {
         Step::of("cargo build --package samples --bins"),
         // Documentation examples, too. One failure does not hide the next.
         Step::of("cargo test --workspace --all-features --no-fail-fast"),
+        bench::guard(),
     ];
     if long {
         steps.push(

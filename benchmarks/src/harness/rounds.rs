@@ -68,7 +68,6 @@ fn one_round(case: &mut Case<'_>, operations: u64, measured: &mut Measured) {
         match sample.thrown_away.clone() {
             None => return measured.samples.push(sample),
             Some(why) => {
-                eprintln!("{}: a round is thrown away: {why}", case.name);
                 measured.thrown_away.push(why);
             }
         }

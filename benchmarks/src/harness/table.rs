@@ -64,8 +64,9 @@ impl Row {
 
     /// The least figure and the greatest.
     pub fn range(&self) -> (f64, f64) {
-        let least = self.values.iter().copied().fold(f64::INFINITY, f64::min);
-        (least, self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+        // NaN is what a comparison leaves behind.
+        let values = self.values.iter().copied();
+        (values.clone().fold(f64::NAN, f64::min), values.fold(f64::NAN, f64::max))
     }
 }
 

@@ -10,12 +10,17 @@ pub(crate) fn lines(table: &Table) -> Vec<String> {
     grid.extend((0..table.rows.len()).map(|place| line(table, place, &columns)));
     let mut lines = vec![String::new(), format!("{} [{}]", table.title, unit(table.unit))];
     lines.extend(aligned(&grid));
-    let thrown_away = table.rows.iter().flat_map(|row| row.thrown_away.iter().map(move |why| (&row.name, why)));
-    lines.extend(thrown_away.map(|(name, why)| format!("  thrown away: a round of {name}: {why}")));
+    lines.extend(table.rows.iter().filter_map(thrown_away));
     lines.extend(table.notes.iter().map(|note| format!("  {note}")));
     let rounds = table.rows.iter().map(|row| row.values.len()).max().unwrap_or(0);
     lines.push(format!("  medians (least – greatest) of {rounds} interleaved rounds; {}", table.usage.line()));
     lines
+}
+
+fn thrown_away(row: &Row) -> Option<String> {
+    let last = row.thrown_away.last()?;
+    let (rounds, left) = (row.thrown_away.len(), row.values.len());
+    Some(format!("  THROWN AWAY: {rounds} rounds of {}, the last because {last}; {left} are left", row.name))
 }
 
 pub(crate) fn unit(unit: Unit) -> &'static str {

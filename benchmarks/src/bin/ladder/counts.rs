@@ -10,7 +10,7 @@ use crate::silos::Silos;
 const BESIDE: [&str; 5] = ["config|resetstat", "info", "ping", "flushall", "zrangebyscore"];
 
 /// So long nobody calls.
-const IDLE: Duration = Duration::from_millis(500);
+const IDLE: Duration = Duration::from_secs(2);
 
 /// What one operation needs, other than time.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -50,21 +50,33 @@ impl Counts {
     }
 }
 
-/// Counts a case that is warm. What silos do beside (they renew leases, and look into their agendas) is counted before that,
-/// while nobody calls, and taken away.
-pub(crate) fn of(silos: &Silos<'_>, case: &mut Case<'_>, operations: u64) -> Counts {
-    case.run(operations);
-    let (idle, ()) = counted(silos, || std::thread::sleep(IDLE));
-    let (all, (sample, elapsed)) = counted(silos, || {
-        let started = Instant::now();
-        (case.run(operations), started.elapsed())
-    });
-    let idle_times = elapsed.as_secs_f64() / IDLE.as_secs_f64();
-    let each = |count: f64, idle: f64| ((count - idle * idle_times) / sample.operations as f64).max(0.0);
-    Counts {
-        allocations: each(all.allocations, idle.allocations),
-        commands: each(all.commands, idle.commands),
-        scripts: each(all.scripts, idle.scripts),
+/// Counts what cases need.
+pub(crate) struct Counter<'a> {
+    silos: &'a Silos<'a>,
+    /// What the silos do in [`IDLE`] while nobody calls: they renew leases, and look into their agendas.
+    idle: Counts,
+}
+
+impl<'a> Counter<'a> {
+    pub(crate) fn new(silos: &'a Silos<'a>) -> Self {
+        let (idle, ()) = counted(silos, || std::thread::sleep(IDLE));
+        Self { silos, idle }
+    }
+
+    /// Counts a case that is warm, without what the silos do beside.
+    pub(crate) fn count(&self, case: &mut Case<'_>, operations: u64) -> Counts {
+        case.run(operations);
+        let (all, (sample, elapsed)) = counted(self.silos, || {
+            let started = Instant::now();
+            (case.run(operations), started.elapsed())
+        });
+        let times = elapsed.as_secs_f64() / IDLE.as_secs_f64();
+        let each = |count: f64, idle: f64| ((count - idle * times) / sample.operations as f64).max(0.0);
+        Counts {
+            allocations: each(all.allocations, self.idle.allocations),
+            commands: each(all.commands, self.idle.commands),
+            scripts: each(all.scripts, self.idle.scripts),
+        }
     }
 }
 

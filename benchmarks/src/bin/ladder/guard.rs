@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use benchmarks::Options;
 use benchmarks::callers::Callers;
 
-use crate::counts::{self, Counts};
+use crate::counts::{Counter, Counts};
 use crate::silos::Silos;
 use crate::steps::Step;
 
@@ -52,11 +52,11 @@ pub(crate) fn run(options: &Options, silos: &Silos<'_>) -> ExitCode {
 
 fn count(silos: &Silos<'_>) -> Stored {
     println!("{:<52} {:>12} {:>15} {:>9}", "each", "allocations", "Redis commands", "scripts");
-    let mut counted = Stored::new();
+    let (mut counted, counter) = (Stored::new(), Counter::new(silos));
     for (shape, callers) in [("one caller", Callers(1)), ("100 callers", Callers(100))] {
         for step in Step::all().into_iter().filter(|step| callers.0 == 1 || step.is_in_memory()) {
             let mut case = step.case(silos, callers);
-            let least = (0..RUNS).map(|_| counts::of(silos, &mut case, step.counted())).reduce(Counts::least);
+            let least = (0..RUNS).map(|_| counter.count(&mut case, step.counted())).reduce(Counts::least);
             let Some(Counts { allocations, commands, scripts }) = least else { continue };
             let name = format!("{}, {shape}", step.name());
             println!("{name:<52} {allocations:>12.2} {commands:>15.2} {scripts:>9.2}");

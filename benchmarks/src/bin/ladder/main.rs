@@ -14,6 +14,7 @@ use benchmarks::callers::Callers;
 use benchmarks::servers::{Fsync, Redis};
 use benchmarks::{Options, Report, Table, Unit, allocations, rounds};
 
+use crate::counts::Counter;
 use crate::silos::Silos;
 use crate::steps::Step;
 
@@ -31,14 +32,15 @@ fn main() -> ExitCode {
     }
     let mut report = Report::new("ladder", options);
     report.fact(redis.description());
+    let counter = Counter::new(&silos);
     for (title, callers) in [("one caller, one entity", Callers(1)), ("100 callers, an entity each", Callers(100))] {
         if report.options().wants(title) {
-            let table = ladder(report.options(), &silos, title, callers);
+            let table = ladder(report.options(), &silos, &counter, title, callers);
             report.show(table);
         }
     }
     if report.options().wants(off::TITLE) {
-        let table = off::table(report.options(), &silos);
+        let table = off::table(report.options(), &silos, &counter);
         report.show(table);
     }
     silos.stop();
@@ -46,12 +48,12 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn ladder(options: &Options, silos: &Silos<'_>, title: &str, callers: Callers) -> Table {
+fn ladder(options: &Options, silos: &Silos<'_>, counter: &Counter<'_>, title: &str, callers: Callers) -> Table {
     let cases = Step::all().into_iter().map(|step| step.case(silos, callers)).collect();
     let mut table = Table::new(title, Unit::NanosEach, rounds(options, cases));
     table.as_steps();
     for step in Step::all() {
-        let counts = counts::of(silos, &mut step.case(silos, callers), step.counted());
+        let counts = counter.count(&mut step.case(silos, callers), step.counted());
         counts.show(&mut table, step.name());
     }
     table.note("ratios are to the first row, steps to the row above");

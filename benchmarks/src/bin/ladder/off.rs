@@ -1,20 +1,21 @@
 //! What a feature costs where it is not used: nothing. Its allocations and its Redis commands are counted.
 
 use benchmarks::callers::Callers;
+use benchmarks::local::Local;
 use benchmarks::{Case, Options, Table, Unit, rounds};
+use grange::Silo;
 
-use crate::counts;
+use crate::counts::Counter;
 use crate::silos::Silos;
-use crate::steps::{ask, look, read, turn};
 
 pub(crate) const TITLE: &str = "what is off costs nothing; one caller";
 
-pub(crate) fn table(options: &Options, silos: &Silos<'_>) -> Table {
+pub(crate) fn table(options: &Options, silos: &Silos<'_>, counter: &Counter<'_>) -> Table {
     let measured = rounds(options, cases(silos));
     let mut table = Table::new(TITLE, Unit::NanosEach, measured);
     for mut case in cases(silos) {
         let name = case.name().to_owned();
-        counts::of(silos, &mut case, 20_000).show(&mut table, &name);
+        counter.count(&mut case, 20_000).show(&mut table, &name);
     }
     for (row, base) in PAIRS {
         table.compare(row, base);
@@ -30,17 +31,16 @@ const PAIRS: [(&str, &str); 3] = [
 ];
 
 fn cases<'a>(silos: &'a Silos<'_>) -> Vec<Case<'a>> {
-    let one = Callers(1);
-    let silo = [&silos.memory, &silos.on_redis];
+    let case = |name: &'static str, local: Local, silo: &'a Silo| {
+        Case::grange(name, move |operations| silos.local(local, silo, Callers(1), operations))
+    };
     vec![
-        Case::grange(PAIRS[0].1, move |operations| ask(silos, silo[0], one, operations)),
-        Case::grange(PAIRS[0].0, move |operations| ask(silos, silo[1], one, operations)),
-        Case::grange(PAIRS[1].1, move |operations| read(silos, silo[0], one, operations)),
-        Case::grange(PAIRS[1].0, move |operations| read(silos, silo[1], one, operations)),
-        Case::grange(PAIRS[2].1, move |operations| look(silos, silo[0], one, operations)),
-        Case::grange(PAIRS[2].0, move |operations| look(silos, silo[1], one, operations)),
-        Case::grange("turn that changes its state, memory store", move |operations| {
-            turn(silos, silo[0], one, operations)
-        }),
+        case(PAIRS[0].1, Local::Ask, &silos.memory),
+        case(PAIRS[0].0, Local::Ask, &silos.on_redis),
+        case(PAIRS[1].1, Local::Read, &silos.memory),
+        case(PAIRS[1].0, Local::Read, &silos.on_redis),
+        case(PAIRS[2].1, Local::Look, &silos.memory),
+        case(PAIRS[2].0, Local::Look, &silos.on_redis),
+        case("turn that changes its state, memory store", Local::Turn, &silos.memory),
     ]
 }

@@ -1,4 +1,7 @@
+use benchmarks::Sample;
 use benchmarks::arbiter::Driver;
+use benchmarks::callers::Callers;
+use benchmarks::local::Local;
 use benchmarks::servers::Redis;
 use benchmarks::subjects::{Counter, Home, Hopper, Light, pairs_across};
 use grange::SiloBuilder;
@@ -59,6 +62,11 @@ impl<'a> Silos<'a> {
                 _directory: directory,
             }
         })
+    }
+
+    /// Work on the arbiter of one of the silos.
+    pub(crate) fn local(&self, local: Local, silo: &Silo, callers: Callers, operations: u64) -> Sample {
+        local.on_arbiter(self.runtime, &silo.client(), callers, operations)
     }
 
     pub(crate) fn stop(self) {

@@ -1,9 +1,7 @@
-use actix::Actor;
 use benchmarks::callers::Callers;
-use benchmarks::raw::{Add, Raw};
-use benchmarks::subjects::{Counter, Light, hop};
-use benchmarks::{Case, Sample, arbiter};
-use grange::prelude::*;
+use benchmarks::local::Local;
+use benchmarks::subjects::{asks, hop, turns};
+use benchmarks::{Case, Role, Sample};
 
 use crate::silos::{PAIRS, Silos};
 
@@ -35,7 +33,12 @@ impl Step {
 
     /// So many operations are enough to count what one of them needs.
     pub(crate) fn counted(self) -> u64 {
-        if self.is_in_memory() { 20_000 } else { 2_000 }
+        match self {
+            _ if self.is_in_memory() => 20_000,
+            // Each waits for the disk.
+            Self::TurnOnDisk => 400,
+            _ => 2_000,
+        }
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -54,100 +57,24 @@ impl Step {
     }
 
     pub(crate) fn case<'a>(self, silos: &'a Silos<'_>, callers: Callers) -> Case<'a> {
-        match self {
-            Self::Raw => Case::limit(self.name(), move |operations| raw(silos, callers, operations)),
-            _ => Case::grange(self.name(), move |operations| self.run(silos, callers, operations)),
-        }
+        let role = if self == Self::Raw { Role::Limit } else { Role::Grange };
+        Case::new(role, self.name(), move |operations| self.run(silos, callers, operations))
     }
 
     fn run(self, silos: &Silos<'_>, callers: Callers, operations: u64) -> Sample {
         match self {
-            Self::Raw => raw(silos, callers, operations),
-            Self::Ask => ask(silos, &silos.memory, callers, operations),
-            Self::Read => read(silos, &silos.memory, callers, operations),
-            Self::TurnInMemory => turn(silos, &silos.memory, callers, operations),
-            Self::TurnOnDisk => turn(silos, &silos.embedded, callers, operations),
-            Self::TurnOnRedis => turn(silos, &silos.on_redis, callers, operations),
-            Self::RemoteAsk => remote_ask(silos, callers, operations),
-            Self::RemoteTurn => remote_turn(silos, callers, operations),
+            Self::Raw => silos.local(Local::Send, &silos.memory, callers, operations),
+            Self::Ask => silos.local(Local::Ask, &silos.memory, callers, operations),
+            Self::Read => silos.local(Local::Read, &silos.memory, callers, operations),
+            Self::TurnInMemory => silos.local(Local::Turn, &silos.memory, callers, operations),
+            Self::TurnOnDisk => silos.local(Local::Turn, &silos.embedded, callers, operations),
+            Self::TurnOnRedis => silos.local(Local::Turn, &silos.on_redis, callers, operations),
+            Self::RemoteAsk => silos.runtime.block_on(asks(&silos.to_listening, callers, callers.0, operations)),
+            Self::RemoteTurn => silos.runtime.block_on(turns(&silos.to_redis, callers, callers.0, operations)),
             Self::Message => message(silos, callers, operations),
             Self::MessageAcross => message_across(silos, callers, operations),
         }
     }
-}
-
-fn raw(silos: &Silos<'_>, callers: Callers, operations: u64) -> Sample {
-    silos.runtime.block_on(arbiter::run(&silos.memory.client(), move || async move {
-        let actors: Vec<_> = (0..callers.0).map(|_| Raw::default().start()).collect();
-        let send = async |caller: u64| {
-            std::hint::black_box(actors[caller as usize].send(Add(1)).await.expect("answers"));
-        };
-        callers.work(operations, send).await
-    }))
-}
-
-pub(crate) fn ask(silos: &Silos<'_>, silo: &Silo, callers: Callers, operations: u64) -> Sample {
-    let client = silo.client();
-    silos.runtime.block_on(arbiter::run(&silo.client(), move || async move {
-        let entities: Vec<_> = (0..callers.0).map(|key| client.entity::<Light>(key)).collect();
-        let ask = async |caller: u64| {
-            std::hint::black_box(entities[caller as usize].add(1).await.expect("answers"));
-        };
-        callers.work(operations, ask).await
-    }))
-}
-
-pub(crate) fn read(silos: &Silos<'_>, silo: &Silo, callers: Callers, operations: u64) -> Sample {
-    let client = silo.client();
-    silos.runtime.block_on(arbiter::run(&silo.client(), move || async move {
-        let entities: Vec<_> = (0..callers.0).map(|key| client.entity::<Counter>(key)).collect();
-        let ask = async |caller: u64| {
-            std::hint::black_box(entities[caller as usize].get().await.expect("answers"));
-        };
-        callers.work(operations, ask).await
-    }))
-}
-
-pub(crate) fn look(silos: &Silos<'_>, silo: &Silo, callers: Callers, operations: u64) -> Sample {
-    let client = silo.client();
-    silos.runtime.block_on(arbiter::run(&silo.client(), move || async move {
-        let entities: Vec<_> = (0..callers.0).map(|key| client.entity::<Counter>(key)).collect();
-        let ask = async |caller: u64| {
-            std::hint::black_box(entities[caller as usize].look().await.expect("answers"));
-        };
-        callers.work(operations, ask).await
-    }))
-}
-
-pub(crate) fn turn(silos: &Silos<'_>, silo: &Silo, callers: Callers, operations: u64) -> Sample {
-    let client = silo.client();
-    silos.runtime.block_on(arbiter::run(&silo.client(), move || async move {
-        let entities: Vec<_> = (0..callers.0).map(|key| client.entity::<Counter>(key)).collect();
-        let ask = async |caller: u64| {
-            std::hint::black_box(entities[caller as usize].add(1).await.expect("answers"));
-        };
-        callers.work(operations, ask).await
-    }))
-}
-
-fn remote_ask(silos: &Silos<'_>, callers: Callers, operations: u64) -> Sample {
-    let client = silos.to_listening.clone();
-    silos.runtime.block_on(callers.tasks(operations, move |caller| {
-        let call = client.entity::<Light>(caller).add(1);
-        async move {
-            call.await.expect("answers");
-        }
-    }))
-}
-
-fn remote_turn(silos: &Silos<'_>, callers: Callers, operations: u64) -> Sample {
-    let client = silos.to_redis.clone();
-    silos.runtime.block_on(callers.tasks(operations, move |caller| {
-        let call = client.entity::<Counter>(caller).add(1);
-        async move {
-            call.await.expect("answers");
-        }
-    }))
 }
 
 fn message(silos: &Silos<'_>, callers: Callers, operations: u64) -> Sample {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use benchmarks::processes::{self, Again};
+use benchmarks::processes;
 use benchmarks::servers::{Fsync, Redis};
 use benchmarks::{Sample, arbiter};
 use grange::SiloBuilder;
@@ -106,7 +106,7 @@ pub(crate) struct Running {
     silo: Silo,
     sources: Either,
     window: usize,
-    _other: Option<Again>,
+    _other: Option<processes::Running>,
     redis: Option<Redis>,
 }
 
@@ -129,7 +129,7 @@ impl Running {
         };
         let silo = silo.expect("a silo starts");
         let other = redis.as_ref().filter(|_| mode.silos == 2).map(|redis| {
-            let other = Again::start(&["silo", &redis.url()]);
+            let other = processes::Running::again(&["silo", &redis.url()]);
             other
         });
         let client = silo.client();

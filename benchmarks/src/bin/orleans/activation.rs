@@ -1,7 +1,7 @@
 use std::cell::Cell;
 
 use benchmarks::closed_loop::closed_loop;
-use benchmarks::processes::resident_bytes;
+use benchmarks::processes::{Running, resident_bytes};
 use benchmarks::servers::{Fsync, Redis};
 use benchmarks::{Case, Report, Role, Row, Table, Unit, rounds};
 use grange::Client;
@@ -35,22 +35,32 @@ pub(crate) fn measure(report: &mut Report) {
         report.show(table);
     }
     if report.options().wants(MEMORY) {
-        let silo = runtime.block_on(host().workers(1).in_memory().start()).expect("a silo starts");
         let mut table = Table::new(MEMORY, Unit::BytesEach, Vec::new());
         let grains = report.options().scale(10 * GRAINS, GRAINS);
-        for (number, (name, touch)) in
-            [("volatile", touch_ping as Touch), ("durable", touch_purse)].into_iter().enumerate()
-        {
-            let (client, before) = (silo.client(), resident_bytes());
-            let first = (number as u64 + 1) << 40;
-            let touched = runtime.block_on(closed_loop(grains, 100, |grain| touch(client.clone(), first + grain)));
-            assert!(touched.thrown_away.is_none(), "{touched:?}");
-            let each = resident_bytes().saturating_sub(before) as f64 / grains as f64;
-            table.push(Row::new(Role::Grange, format!("{name}, {grains} of them"), vec![each]));
+        for kind in ["volatile", "durable"] {
+            let each = (0..report.options().rounds).map(|_| {
+                // A process of its own: memory that was given back stays resident.
+                let process = Running::again(&["memory", kind, &grains.to_string()]);
+                process.said().parse().expect("bytes")
+            });
+            table.push(Row::new(Role::Grange, format!("{kind}, {grains} of them"), each.collect()));
         }
         table.note("growth of the resident memory; durable includes the record that the memory store keeps");
         report.show(table);
     }
+}
+
+/// In a process of its own: says how many bytes of resident memory each activation takes.
+pub(crate) fn serve(arguments: &[String]) {
+    let [kind, grains] = arguments else { panic!("memory KIND GRAINS") };
+    let grains: u64 = grains.parse().expect("a number");
+    let touch = if kind == "volatile" { touch_ping as Touch } else { touch_purse };
+    let runtime = runtime();
+    let silo = runtime.block_on(host().workers(1).in_memory().start()).expect("a silo starts");
+    let (client, before) = (silo.client(), resident_bytes());
+    let touched = runtime.block_on(closed_loop(grains, 100, |grain| touch(client.clone(), grain)));
+    assert!(touched.thrown_away.is_none(), "{touched:?}");
+    println!("{}", resident_bytes().saturating_sub(before) as f64 / grains as f64);
 }
 
 type Touch = fn(Client, u64) -> futures_util::future::BoxFuture<'static, bool>;

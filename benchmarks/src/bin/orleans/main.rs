@@ -17,8 +17,10 @@ use benchmarks::{Options, Report};
 
 fn main() {
     let options = Options::from_arguments();
-    if options.rest.first().is_some_and(|first| first == "silo") {
-        return silos::serve(&options.rest[1..]);
+    match options.rest.split_first() {
+        Some((role, rest)) if role == "silo" => return silos::serve(rest),
+        Some((role, rest)) if role == "memory" => return activation::serve(rest),
+        _ => {}
     }
     let mut report = Report::new("orleans", options);
     report.fact(

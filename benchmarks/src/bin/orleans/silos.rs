@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use benchmarks::arbiter::Driver;
-use benchmarks::processes::{Again, serve_until_alone};
+use benchmarks::processes::{Running, serve_until_alone};
 use benchmarks::servers::{Fsync, Redis};
 use grange::{Client, Silo, SiloBuilder};
 
@@ -34,17 +34,17 @@ fn in_cluster(silo: SiloBuilder, redis: &str) -> SiloBuilder {
 /// Silos in processes of their own, on a Redis without a file, and a client of them in this one.
 pub(crate) struct Cluster {
     redis: Redis,
-    silos: Vec<Again>,
+    silos: Vec<Running>,
     pub(crate) client: Client,
 }
 
 impl Cluster {
     pub(crate) async fn start(silos: usize) -> Self {
         let redis = Redis::start(Fsync::NoFile).await;
-        let silos: Vec<Again> = (0..silos).map(|_| silo(&redis)).collect();
+        let silos: Vec<Running> = (0..silos).map(|_| silo(&redis)).collect();
         // Slices of the partitions move to those that came later.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let gateways: Vec<&str> = silos.iter().map(Again::said).collect();
+        let gateways: Vec<&str> = silos.iter().map(Running::said).collect();
         let client = Client::connect(gateways).cluster(CLUSTER).secret(SECRET).await.expect("a client connects");
         Self { redis, silos, client }
     }
@@ -72,8 +72,8 @@ impl Cluster {
     }
 }
 
-fn silo(redis: &Redis) -> Again {
-    Again::start(&["silo", &redis.url()])
+fn silo(redis: &Redis) -> Running {
+    Running::again(&["silo", &redis.url()])
 }
 
 /// A silo's process: says its address when it serves.
