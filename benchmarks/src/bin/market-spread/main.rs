@@ -10,7 +10,7 @@ mod sources;
 
 use std::time::Duration;
 
-use benchmarks::{Case, Goal, Measured, Options, Report, Sample, Table, Unit, rounds};
+use benchmarks::{Case, Goal, Latencies, Measured, Options, Report, Sample, Table, Unit, rounds};
 
 use crate::frames::Frames;
 use crate::mode::{MODES, Mode, Running};
@@ -61,19 +61,25 @@ fn measure(mode: &Mode, report: &mut Report) -> Table {
     let at_share = rounds(report.options(), vec![open]);
     runtime.block_on(running.stop());
     let latencies = at_share[0].latencies();
+    let at_share = at_share.into_iter().filter(|measured| !measured.samples.is_empty());
     let mut table = Table::new(mode.title, Unit::PerSecond, greatest.into_iter().chain(at_share).collect());
     let names: Vec<String> = table.rows.iter().map(|row| row.name.clone()).collect();
-    if let Some(latencies) = latencies {
-        let longest = latencies.quantile(0.9999).as_nanos() as f64;
-        // As the original counted: the upper edge of a bin whose width doubles.
-        table.cell(&names[2], "p99.99 in bins µs", 2_f64.powf(longest.log2().ceil()) / 1e3);
-        table.cell(&names[2], "max µs", latencies.max().as_nanos() as f64 / 1e3);
+    match latencies {
+        Some(latencies) => add_cells(&mut table, &names[2], &latencies),
+        None => table.note("no latencies: in no round could the sources keep their schedule. Is the machine busy?"),
     }
     if let Some(goal) = mode.goal_per_second {
         table.goal(&names[1], Goal::ValueAtLeast(goal));
     }
     mode.notes.iter().for_each(|note| table.note(*note));
     table
+}
+
+fn add_cells(table: &mut Table, row: &str, latencies: &Latencies) {
+    let longest = latencies.quantile(0.9999).as_nanos() as f64;
+    // As the original counted: the upper edge of a bin whose width doubles.
+    table.cell(row, "p99.99 in bins µs", 2_f64.powf(longest.log2().ceil()) / 1e3);
+    table.cell(row, "max µs", latencies.max().as_nanos() as f64 / 1e3);
 }
 
 fn rate(measured: &Measured) -> f64 {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use benchmarks::open_loop::LATE;
 use benchmarks::processes;
 use benchmarks::servers::{Fsync, Redis};
 use benchmarks::{Sample, arbiter};
@@ -101,11 +102,23 @@ pub(crate) const MODES: [Mode; 6] = [
     },
 ];
 
+impl Mode {
+    /// A source that lags so much can't keep its schedule. It shares its arbiter with the commits and connections of a silo,
+    /// where there are any; what a message waits for that is part of its latency.
+    fn late(&self) -> Duration {
+        match self.store {
+            Where::Memory => LATE,
+            Where::Redis(_) => 20 * LATE,
+        }
+    }
+}
+
 /// All that runs for a mode.
 pub(crate) struct Running {
     silo: Silo,
     sources: Either,
     window: usize,
+    late: Duration,
     _other: Option<processes::Running>,
     redis: Option<Redis>,
 }
@@ -128,10 +141,8 @@ impl Running {
             Some(redis) => in_cluster(silo, &redis.url(), arbiters).start().await,
         };
         let silo = silo.expect("a silo starts");
-        let other = redis.as_ref().filter(|_| mode.silos == 2).map(|redis| {
-            let other = processes::Running::again(&["silo", &redis.url()]);
-            other
-        });
+        let other =
+            redis.as_ref().filter(|_| mode.silos == 2).map(|redis| processes::Running::again(&["silo", &redis.url()]));
         let client = silo.client();
         if other.is_some() {
             // A slice of the partitions moves to the other one, and nothing has been activated yet.
@@ -141,7 +152,7 @@ impl Running {
             Entities::Volatile => Either::Live(Sources::start(&client, arbiters).await),
             Entities::Durable => Either::Kept(Sources::start(&client, arbiters).await),
         };
-        Self { silo, sources, window: mode.window, _other: other, redis }
+        Self { silo, sources, window: mode.window, late: mode.late(), _other: other, redis }
     }
 
     pub(crate) fn redis(&self) -> Option<&Redis> {
@@ -157,8 +168,8 @@ impl Running {
 
     pub(crate) async fn open_loop(&self, rate: f64, lasting: Duration) -> Sample {
         match &self.sources {
-            Either::Live(sources) => sources.open_loop(rate, lasting).await,
-            Either::Kept(sources) => sources.open_loop(rate, lasting).await,
+            Either::Live(sources) => sources.open_loop(rate, lasting, self.late).await,
+            Either::Kept(sources) => sources.open_loop(rate, lasting, self.late).await,
         }
     }
 

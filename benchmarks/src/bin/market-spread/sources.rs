@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use benchmarks::closed_loop::closed_loop;
-use benchmarks::open_loop::open_loop;
+use benchmarks::open_loop::beside_other_work;
 use benchmarks::{Sample, arbiter};
 use futures_util::future::join_all;
 use grange::Client;
@@ -41,8 +41,9 @@ impl<M: AnyMarket> Sources<M> {
     }
 
     /// So many messages a second.
-    pub(crate) async fn open_loop(&self, rate: f64, lasting: Duration) -> Sample {
-        self.both(move |mut calls| open_loop(rate / 2.0, lasting, move |_| calls.next())).await
+    pub(crate) async fn open_loop(&self, rate: f64, lasting: Duration, late: Duration) -> Sample {
+        let send = move |mut calls: Calls<M>| beside_other_work(rate / 2.0, lasting, late, move |_| calls.next());
+        self.both(send).await
     }
 
     /// Both sources at the same time; what they did together.

@@ -16,8 +16,8 @@ pub(crate) fn measure(report: &mut Report) {
     let one = runtime.block_on(Cluster::start(1));
     let hosted = runtime.block_on(host().workers(2).in_memory().start()).expect("a silo starts");
     let cases = vec![
-        case("client to 2 silos", &runtime, two.client.clone()),
-        case("client to silo", &runtime, one.client.clone()),
+        case("client to 2 silos", &runtime, two.client),
+        case("client to silo", &runtime, one.client),
         case("hosted client", &runtime, hosted.client()),
     ];
     let mut table = Table::new(TITLE, Unit::Millis, rounds(report.options(), cases));

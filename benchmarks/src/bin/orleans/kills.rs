@@ -97,7 +97,7 @@ fn name(error: &CallError) -> &'static str {
     match error {
         CallError::Unknown { .. } => "unknown",
         CallError::Unavailable { .. } => "unavailable",
-        CallError::Timeout { .. } => "timeout",
+        CallError::Timeout => "timeout",
         _ => "other",
     }
 }

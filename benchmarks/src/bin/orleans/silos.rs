@@ -81,7 +81,7 @@ pub(crate) fn serve(arguments: &[String]) {
     let [redis] = arguments else { panic!("silo URL") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let silo = runtime.block_on(in_cluster(grains(), redis).start()).expect("a silo starts");
-    serve_until_alone(&silo.address().expect("it listens").to_string());
+    serve_until_alone(silo.address().expect("it listens"));
     drop(silo);
 }
 
