@@ -78,3 +78,40 @@ impl AnyMarket for LiveMarketRef {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market_spread::Side;
+
+    fn quote(spread: f64) -> Message {
+        Message::Quote(Quote { bid: 20.0, offer: 20.0 + spread, time: 0 })
+    }
+
+    fn order(id: &[u8; 6]) -> Message {
+        Message::Order(Order { side: Side::Sell, account: 7, id: *id, quantity: 100.0, price: 20.0, time: 0 })
+    }
+
+    /// The ids of the orders that are refused, before any quote, in a narrow market, in a wide one, and in the narrow one of
+    /// another symbol.
+    async fn refused<M: AnyMarket>(client: &Client) -> Vec<[u8; 6]> {
+        let (ours, other) = (M::of(client, *b"AAAA"), M::of(client, *b"BBBB"));
+        other.submit(quote(0.03125)).await.expect("answers");
+        let mut refused = Vec::new();
+        let messages = [order(b"before"), quote(0.03125), order(b"narrow"), quote(0.0625), order(b"wide  ")];
+        for message in messages {
+            refused.extend(ours.submit(message).await.expect("answers").map(|refusal| refusal.order.id));
+        }
+        refused.extend(other.submit(order(b"other ")).await.expect("answers").map(|refusal| refusal.order.id));
+        refused
+    }
+
+    #[grange::test]
+    async fn each_symbols_market_refuses_by_its_last_quote_kept_or_not() {
+        let silo = Silo::builder().entity::<Market>().entity::<LiveMarket>().in_memory().start().await.expect("starts");
+        let client = silo.client();
+        assert_eq!(refused::<LiveMarketRef>(&client).await, [*b"before", *b"wide  "]);
+        assert_eq!(refused::<MarketRef>(&client).await, [*b"before", *b"wide  "]);
+        silo.shutdown().await.expect("stops");
+    }
+}
