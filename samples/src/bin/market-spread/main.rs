@@ -1,7 +1,7 @@
 //! Market Spread: quotes and orders for 350 symbols, an entity each; orders are refused while a symbol's market is too
 //! uncertain. Says how fast that went, and compares what was refused with what a loop without entities refuses.
 //!
-//! * [`options`]: the command line; [`run`]: hands the streams in; [`report`]: what there is to say.
+//! * [`options`]: the command line; [`mod@run`]: hands the streams in; [`report`]: what there is to say.
 //! * `samples::market_spread`: the entities, the rule and the streams, which the benchmark measures, too.
 
 mod options;
