@@ -36,4 +36,6 @@ pub mod raw;
 pub mod servers;
 pub mod subjects;
 
-pub use harness::{Case, Goal, Latencies, Machine, Measured, Options, Report, Role, Row, Sample, Table, Unit, rounds};
+pub use harness::{
+    Case, Goal, Latencies, Machine, Measured, Options, Report, Role, Row, Sample, Table, Unit, Watch, rounds,
+};

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use benchmarks::servers::{Fsync, Redis};
 use benchmarks::subjects::{Counter, Home, Hopper};
-use benchmarks::{Goal, Latencies, Options, Report, Role, Row, Table, Unit};
+use benchmarks::{Goal, Latencies, Options, Report, Role, Row, Table, Unit, Watch};
 use futures_util::future::join_all;
 use grange::prelude::*;
 
@@ -73,6 +73,7 @@ impl Drop for Process {
 async fn table(options: &Options, report: &mut Report) -> Table {
     let redis = Redis::start(Fsync::Always).await;
     report.fact(redis.description());
+    let watch = Watch::begin();
     let mut silos: Vec<Process> = (0..SILOS).map(|number| Process::start(&redis, number)).collect();
     let kills = options.scale(15, 3);
     let (mut firsts, mut all) = (Vec::new(), Latencies::default());
@@ -92,6 +93,7 @@ async fn table(options: &Options, report: &mut Report) -> Table {
     }
     let mut table = Table::new("kill -9 of one of three silos", Unit::Millis, Vec::new());
     table.push(row);
+    table.watched(&watch);
     table.note(format!(
         "{kills} kills, {ASKED} entities of the victim asked at each, idempotent, through the two that live"
     ));

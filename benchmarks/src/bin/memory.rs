@@ -9,7 +9,7 @@ use actix::Actor;
 use benchmarks::processes::resident_bytes;
 use benchmarks::raw::{Add, Raw};
 use benchmarks::subjects::{Counter, Light};
-use benchmarks::{Goal, Options, Report, Role, Row, Table, Unit};
+use benchmarks::{Goal, Options, Report, Role, Row, Table, Unit, Watch};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use grange::prelude::*;
 
@@ -55,6 +55,7 @@ fn main() {
 }
 
 fn table(options: &Options, entities: u64) -> Table {
+    let watch = Watch::begin();
     let mut found: Vec<Vec<Found>> = KINDS.iter().map(|_| Vec::new()).collect();
     for _ in 0..options.rounds {
         for ((kind, _), found) in KINDS.iter().zip(&mut found) {
@@ -70,6 +71,7 @@ fn table(options: &Options, entities: u64) -> Table {
         row.cells.push(("answered again/s".into(), middle(|found| found.answered_per_second)));
         table.push(row);
     }
+    table.watched(&watch);
     table.goal("volatile entity", Goal::ValueAtMost(512.0));
     table.note("64 B of state each; resident memory, all of them alive, each was called twice; each round a process of its own");
     table

@@ -18,3 +18,4 @@ pub use options::Options;
 pub use report::Report;
 pub use rounds::{Measured, rounds};
 pub use table::{Goal, Row, Table, Unit};
+pub use usage::Watch;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::harness::usage::Usage;
+use crate::harness::usage::{Usage, Watch};
 use crate::{Case, Latencies, Options, Role, Sample};
 
 /// How often a round that does not count is measured again before that is given up.
@@ -41,7 +41,7 @@ pub fn rounds(options: &Options, cases: Vec<Case<'_>>) -> Vec<Measured> {
     let mut cases = cases;
     let operations: Vec<u64> = cases.iter_mut().map(|case| calibrate(case, options.round())).collect();
     let mut measured: Vec<Measured> = cases.iter().map(empty).collect();
-    let busy = Usage::begin();
+    let busy = Watch::begin();
     for _ in 0..options.rounds {
         for ((case, operations), measured) in cases.iter_mut().zip(&operations).zip(&mut measured) {
             one_round(case, *operations, measured);
@@ -76,17 +76,49 @@ fn one_round(case: &mut Case<'_>, operations: u64, measured: &mut Measured) {
 
 /// How many operations of this case take about so long.
 fn calibrate(case: &mut Case<'_>, round: Duration) -> u64 {
-    let mut operations = 1;
+    let mut asked = 1;
     loop {
-        let sample = (case.run)(operations);
-        // A case with a size of its own says so by having done another number.
-        if sample.operations != operations {
-            return operations;
+        let Sample { operations: done, elapsed, .. } = (case.run)(asked);
+        if elapsed >= round / 4 {
+            let more = round.as_secs_f64() / elapsed.as_secs_f64();
+            return ((done as f64 * more) as u64).max(1);
         }
-        if sample.elapsed >= round / 4 {
-            let more = round.as_secs_f64() / sample.elapsed.as_secs_f64();
-            return ((operations as f64 * more) as u64).max(1);
+        // A case with a size of its own does no more, however often it is asked.
+        if done < asked {
+            return asked;
         }
-        operations *= 4;
+        // Many callers do one each at least, which is more than was asked for.
+        asked = done * 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUND: Duration = Duration::from_millis(100);
+
+    /// A case whose operations take a microsecond each, and of which there are at least so many.
+    fn case(least: u64) -> Case<'static> {
+        Case::grange("case", move |asked| {
+            let operations = asked.max(least);
+            Sample::new(operations, Duration::from_micros(operations))
+        })
+    }
+
+    #[test]
+    fn a_round_is_filled() {
+        assert_eq!(calibrate(&mut case(1), ROUND), 100_000);
+    }
+
+    #[test]
+    fn a_round_of_many_callers_is_filled() {
+        assert_eq!(calibrate(&mut case(1_000), ROUND), 100_000);
+    }
+
+    #[test]
+    fn a_case_with_a_size_of_its_own_ends_the_search() {
+        let mut case = Case::grange("case", |_| Sample::new(10, Duration::from_micros(1)));
+        assert_eq!(calibrate(&mut case, ROUND), 40);
     }
 }

@@ -1,7 +1,7 @@
 use serde::Serialize;
 
 use crate::harness::latencies::QUANTILES;
-use crate::harness::usage::Usage;
+use crate::harness::usage::{Usage, Watch};
 use crate::{Measured, Role};
 
 /// What the figures of a table are.
@@ -94,6 +94,11 @@ impl Table {
         Self { title: title.into(), unit, rows, notes: Vec::new(), usage, steps: false }
     }
 
+    /// Who else used the machine while its figures were made: for those that `rounds` did not measure.
+    pub fn watched(&mut self, watch: &Watch) {
+        self.usage = watch.end();
+    }
+
     /// One more row.
     pub fn push(&mut self, row: Row) {
         self.rows.push(row);
@@ -148,10 +153,10 @@ impl Table {
         }
     }
 
-    /// Whether this row reached what it is to reach.
+    /// Whether this row reached what it is to reach; `None`: it has no goal, or no figure.
     pub(crate) fn reached(&self, row: &Row) -> Option<bool> {
         let ratio = median(&self.ratios(row));
-        row.goal.map(|goal| match goal {
+        row.goal.filter(|_| !row.values.is_empty()).map(|goal| match goal {
             Goal::RatioAtMost(most) => ratio <= most,
             Goal::RatioAtLeast(least) => ratio >= least,
             Goal::ValueAtMost(most) => row.median() <= most,

@@ -85,7 +85,12 @@ fn goal(table: &Table, row: &Row) -> String {
         Some(Goal::ValueAtMost(most)) => format!("≤ {}", number(most)),
         Some(Goal::ValueAtLeast(least)) => format!("≥ {}", number(least)),
     };
-    format!("{wanted} {}", if table.reached(row) == Some(true) { "reached" } else { "MISSED" })
+    let verdict = match table.reached(row) {
+        Some(true) => "reached",
+        Some(false) => "MISSED",
+        None => "NOT MEASURED",
+    };
+    format!("{wanted} {verdict}")
 }
 
 fn mark(role: Role) -> &'static str {

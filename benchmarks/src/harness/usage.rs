@@ -17,9 +17,10 @@ pub(crate) struct Usage {
     pub(crate) stolen: f64,
 }
 
-/// The clocks of the kernel when a measurement began, in ticks.
+/// Watches, from here on, who else uses the machine: for a table whose figures [`rounds`](crate::rounds) does not measure.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub struct Watch {
+    // The clocks of the kernel when it began, in ticks.
     machine: Ticks,
     ours: u64,
 }
@@ -32,10 +33,6 @@ struct Ticks {
 }
 
 impl Usage {
-    pub(crate) fn begin() -> Begun {
-        Begun { machine: Ticks::read(), ours: ours() }
-    }
-
     /// What a reader has to be told.
     pub(crate) fn line(&self) -> String {
         let shares = format!("others used {:.0} % of the cores", self.others * 100.0);
@@ -49,7 +46,12 @@ impl Usage {
     }
 }
 
-impl Begun {
+impl Watch {
+    /// Begins.
+    pub fn begin() -> Self {
+        Self { machine: Ticks::read(), ours: ours() }
+    }
+
     pub(crate) fn end(&self) -> Usage {
         let (machine, ours) = (Ticks::read(), ours().saturating_sub(self.ours));
         let all = machine.all.saturating_sub(self.machine.all).max(1) as f64;

@@ -25,14 +25,30 @@ pub(crate) use parcel::Parcel;
 pub(crate) use reminder::{Fired, Reminder, Reminders};
 pub(crate) use retry::backoff;
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// What is kept of the room in which records are encoded: most are far smaller.
+const SCRATCH_BYTES_MAX: usize = 16 << 10;
+
+thread_local! {
+    /// A message is four records: growing a buffer for each was a fifth of all that it allocates.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A record's field as bytes: with names, because it persists.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
-    // Plain structs of numbers, strings and bytes, written to memory.
-    rmp_serde::to_vec_named(value).expect("a record is always encodable").into()
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        // Plain structs of numbers, strings and bytes, written to memory.
+        rmp_serde::encode::write_named(scratch, value).expect("a record is always encodable");
+        let record = Bytes::copy_from_slice(scratch);
+        scratch.shrink_to(SCRATCH_BYTES_MAX);
+        record
+    })
 }
 
 /// A record's field from bytes.

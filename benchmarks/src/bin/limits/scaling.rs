@@ -11,6 +11,9 @@ use crate::Bench;
 const KEYS: u64 = 10_000;
 const SIZES: [usize; 3] = [1, 2, 4];
 
+/// Callers for each silo: the load grows with the cluster, so that as many calls share a write to each connection.
+const CALLERS_EACH: u64 = 100;
+
 /// Silos of one size of cluster, and a client that reaches them over TCP.
 struct Cluster {
     silos: Vec<Silo>,
@@ -21,10 +24,10 @@ pub(crate) fn table(bench: &Bench, title: &str) -> Table {
     let Bench { runtime, options, .. } = bench;
     let clusters: Vec<Cluster> = SIZES.iter().map(|size| runtime.block_on(cluster(bench, *size))).collect();
     let case = |(cluster, size): (&Cluster, usize)| {
-        let client = cluster.client.clone();
+        let (client, callers) = (cluster.client.clone(), Callers(CALLERS_EACH * size as u64));
         Case::grange(name(size), move |operations| {
             let before = processor_time();
-            let sample = runtime.block_on(asks(&client, Callers(100), KEYS, operations));
+            let sample = runtime.block_on(asks(&client, callers, KEYS, operations));
             Sample { elapsed: processor_time() - before, ..sample }
         })
     };
@@ -34,7 +37,7 @@ pub(crate) fn table(bench: &Bench, title: &str) -> Table {
         table.goal(&name(*size), Goal::RatioAtMost(1.1));
     }
     table.note(
-        "processor time of the whole process, silos and client, for each ask; 100 callers, 10,000 volatile entities",
+        "processor time of the whole process, silos and client, for each ask; 100 callers a silo, 10,000 volatile entities",
     );
     table.note(
         "all silos share this machine's cores, so the rate can't grow with them: what can grow is the cost of a call",
