@@ -3,7 +3,7 @@
 //! A silo owns its threads, and handlers are what runs there. So [`Driver`] is an entity whose handler runs whatever it is
 //! given; with one worker it shares its arbiter with every other entity of the silo.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Mutex;
@@ -42,6 +42,18 @@ where
     T: Send + 'static,
     F: Future<Output = T> + 'static,
 {
+    run_by(client, 0, work).await
+}
+
+/// The same, by another driver, which may live on another arbiter: see [`drivers`].
+///
+/// # Panics
+/// When it panics.
+pub async fn run_by<T, F>(client: &Client, driver: u64, work: impl FnOnce() -> F + Send + 'static) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let (done, result) = tokio::sync::oneshot::channel();
     let job: Job = Box::new(move || {
@@ -50,8 +62,22 @@ where
         })
     });
     JOBS.lock().expect("whole").get_or_insert_default().insert(number, job);
-    client.entity::<Driver>(0).drive(number).timeout(LIMIT).await.expect("the work ends well");
+    client.entity::<Driver>(driver).drive(number).timeout(LIMIT).await.expect("the work ends well");
     result.await.expect("the work ends well")
+}
+
+/// Drivers that live on so many different arbiters of the client's silo, which has as many.
+pub async fn drivers(client: &Client, arbiters: usize) -> Vec<u64> {
+    let (mut threads, mut drivers) = (HashSet::new(), Vec::new());
+    for driver in 0.. {
+        if threads.insert(run_by(client, driver, || async { std::thread::current().id() }).await) {
+            drivers.push(driver);
+        }
+        if drivers.len() == arbiters {
+            break;
+        }
+    }
+    drivers
 }
 
 /// Runs this on a thread that has nothing else to do, in a runtime of its own, and waits for it.

@@ -19,16 +19,19 @@
 //! ```
 //!
 //! Latencies under a load that does not wait for answers: [`open_loop`]. Allocations: [`allocations`]. A Redis of one's own:
-//! [`servers`]. Work on an arbiter of a silo: [`arbiter`].
+//! [`servers`]. Work on an arbiter of a silo: [`arbiter`]. As many calls as there can be: [`closed_loop`]. More processes:
+//! [`processes`].
 
 pub mod allocations;
 pub mod arbiter;
 pub mod bare;
 pub mod callers;
+pub mod closed_loop;
 pub mod echo;
 mod harness;
 pub mod local;
 pub mod open_loop;
+pub mod processes;
 pub mod raw;
 pub mod servers;
 pub mod subjects;

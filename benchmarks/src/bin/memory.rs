@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use actix::Actor;
+use benchmarks::processes::resident_bytes;
 use benchmarks::raw::{Add, Raw};
 use benchmarks::subjects::{Counter, Light};
 use benchmarks::{Goal, Options, Report, Role, Row, Table, Unit, Watch};
@@ -102,10 +103,10 @@ fn round(kind: Kind, entities: u64) -> Found {
 }
 
 async fn measure(entities: u64, touch: impl AsyncFn()) -> Found {
-    let (before, started) = (resident(), Instant::now());
+    let (before, started) = (resident_bytes(), Instant::now());
     touch().await;
     let activated = started.elapsed();
-    let bytes_each = resident().saturating_sub(before) as f64 / entities as f64;
+    let bytes_each = resident_bytes().saturating_sub(before) as f64 / entities as f64;
     let started = Instant::now();
     touch().await;
     let again = started.elapsed();
@@ -142,12 +143,4 @@ async fn touch_all(client: &Client, entities: u64, kind: Kind) {
         });
     }
     while calls.next().await.is_some() {}
-}
-
-/// The resident memory of this process, in bytes.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }

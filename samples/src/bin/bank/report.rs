@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use samples::bank::{Refusal, Status};
+use samples::figures::thousands;
 use tokio::time::Instant;
 
 use crate::input::Entry;
@@ -90,13 +91,6 @@ impl fmt::Display for Report {
     }
 }
 
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap_or("")).collect();
-    groups.join(",")
-}
-
 /// A line that counts, where somebody sees it.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -125,15 +119,5 @@ impl Drop for Progress {
         if self.drawn.is_some() {
             eprintln!();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }
