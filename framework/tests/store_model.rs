@@ -145,9 +145,12 @@ impl Pair {
         self.now += 1;
         let (owner, nonce) = (Uuid::from_u128(owner), Uuid::new_v4().as_u128());
         let claim = Claim { id: id(&entity.to_string()), owner, nonce, now: self.now, over: over.map(Uuid::from_u128) };
-        let (subject, model) = (self.subject.store().claim(claim.clone()), self.model.claim(claim));
+        let subject = self.subject.store().claim(claim.clone());
         self.settle().await;
-        match (subject.await.unwrap(), model.await.unwrap()) {
+        let subject = subject.await.unwrap();
+        // The subject may have a clock of its own; the model is asked at that time.
+        let now = if let Claimed::Granted(record) = &subject { record.fence.epoch } else { claim.now };
+        match (subject, self.model.claim(Claim { now, ..claim }).await.unwrap()) {
             (Claimed::Granted(read), Claimed::Granted(expected)) => {
                 assert_eq!(read, expected);
                 self.records[entity].rotate_left(1);

@@ -51,6 +51,18 @@ async fn it_keeps_the_contract_on_a_redis_cluster() {
     conformance::members::all(|| make()).await;
 }
 
+/// Silos' clocks differ: a token of one whose clock is ahead would be above all that come after a lost tail.
+#[tokio::test]
+async fn fence_tokens_go_by_the_servers_clock() {
+    const YEAR_2100_MS: u64 = 4_102_444_800_000;
+    let server = RedisServer::start(&[]).await;
+    let store = stores(RedisOptions::new(server.url()))();
+    let ahead = claim(&*store, &id("a"), YEAR_2100_MS).await;
+    assert!(ahead.fence.epoch < YEAR_2100_MS, "{:?}", ahead.fence);
+    let behind = claim(&*store, &id("a"), 1).await;
+    assert!(behind.fence.epoch > ahead.fence.epoch, "{:?} after {:?}", behind.fence, ahead.fence);
+}
+
 /// Asks until the answer is one to go on with.
 async fn eventually<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> T {
     let until = Instant::now() + PATIENCE;

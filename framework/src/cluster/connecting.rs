@@ -176,18 +176,20 @@ impl Courier {
         }
     }
 
-    /// A client that has lost every silo goes back to where it came in, and to those that it knew since: where it came in may
-    /// be gone for good.
-    pub(super) fn keep_a_gateway(&self) {
+    /// A client makes connections again that broke: the silo at the other end of the one that it still has may be cut off from
+    /// the store, and not know how the cluster is now. One that has lost all of them goes back to where it came in, and to those
+    /// that it knew since: where it came in may be gone for good.
+    pub(super) fn keep_gateways(&self) {
         if self.home.get().is_some() {
             return;
         }
         let peers = self.every_peer();
-        if peers.iter().any(|peer| peer.link().is_some()) {
-            return;
+        let (up, down): (Vec<_>, Vec<_>) = peers.iter().partition(|peer| peer.link().is_some());
+        down.iter().for_each(|peer| self.open(&peer.address));
+        if up.is_empty() {
+            let remembered = lock(&self.remembered).clone();
+            self.gateways.iter().chain(&remembered).for_each(|address| self.open(address));
         }
-        let remembered = lock(&self.remembered).clone();
-        self.gateways.iter().chain(&remembered).for_each(|address| self.open(address));
     }
 
     /// Begins to connect, if the time has come.

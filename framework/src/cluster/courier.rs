@@ -359,7 +359,7 @@ impl Courier {
             if rounds.is_multiple_of(5) {
                 courier.leave_what_stands_still();
                 courier.cancel_abandoned();
-                courier.keep_a_gateway();
+                courier.keep_gateways();
             }
             if rounds.is_multiple_of(50) {
                 courier.tell_load();

@@ -23,7 +23,8 @@ pub struct Fence {
     pub owner: Incarnation,
     /// Random, one per activation: an epoch can be granted twice by a store that lost its tail, a nonce can't.
     pub nonce: u128,
-    /// Rises with every claim: `max(epoch + 1, now in ms)`, so that it rises for the outside world too.
+    /// Rises with every claim: `max(epoch + 1, now in ms)`, so that it rises for the outside world also when the store has lost its
+    /// last writes. So it must be one clock that is asked: the store's.
     pub epoch: u64,
 }
 
@@ -57,7 +58,8 @@ pub struct Claim {
     pub owner: Incarnation,
     /// Fresh and random.
     pub nonce: u128,
-    /// The time of the silo's clock, in ms since the epoch: see [`Fence::epoch`].
+    /// The time of the silo's clock, in ms since the epoch, for stores in its own process. A store that several processes share goes
+    /// by a clock of its own: see [`Fence::epoch`].
     pub now: u64,
     /// An owner that the asker knows to be dead, or to have left: it may be taken over.
     pub over: Option<Incarnation>,

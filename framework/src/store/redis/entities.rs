@@ -92,7 +92,7 @@ impl Entities {
         let partition = self.partition(&claim.id);
         let mut command = call(&setup.scripts.claim, 2);
         command.arg(self.entity_key(&claim.id)).arg(setup.life_key(partition));
-        command.arg(keys::encode_incarnation(claim.owner)).arg(keys::encode_number(claim.nonce)).arg(claim.now);
+        command.arg(keys::encode_incarnation(claim.owner)).arg(keys::encode_number(claim.nonce));
         command.arg(claim.over.map(keys::encode_incarnation).unwrap_or_default());
         let mut answer = self.ask(&claim.id, &just(command)).await?;
         let found = answer.rest.pop().ok_or_else(|| unreadable(&claim.id))?;

@@ -10,7 +10,8 @@ use crate::wire::EntityId;
 pub async fn an_entity_never_seen_is_empty(store: &dyn Store) {
     let record = claim(store, &id("a"), 1, 10).await;
     assert_eq!((record.version, &record.state, record.fields.len(), record.wake), (0, &None, 0, None));
-    assert_eq!(record.fence, Fence { owner: Uuid::from_u128(1), nonce: record.fence.nonce, epoch: 10 });
+    assert_eq!(record.fence, Fence { owner: Uuid::from_u128(1), ..record.fence });
+    assert!(record.fence.epoch >= 10, "{:?}", record.fence);
 }
 
 /// Claiming and releasing what was never committed writes nothing, and names nothing in an index.
@@ -46,7 +47,8 @@ pub async fn a_dead_owner_is_taken_over(store: &dyn Store) {
     done(store, commit(&old, &id("a"), b"old")).await;
     let over = Claim { over: Some(Uuid::from_u128(1)), ..wish(&id("a"), 2, 11) };
     let Claimed::Granted(new) = store.claim(over).await.unwrap() else { panic!("the dead one still owns it") };
-    assert_eq!((new.version, &new.state, new.fence.epoch), (1, &Some("old".into()), 11));
+    assert_eq!((new.version, &new.state), (1, &Some("old".into())));
+    assert!(new.fence.epoch > old.fence.epoch, "{:?} after {:?}", new.fence, old.fence);
     let refused = store.commit(Commit { version: 1, ..commit(&old, &id("a"), b"zombie") }).await.unwrap();
     assert_eq!(refused, Committed::Refused(Refusal::Superseded));
     done(store, commit(&new, &id("a"), b"new")).await;
@@ -76,14 +78,14 @@ pub async fn the_generation_is_that_of_the_records(store: &dyn Store) {
 pub async fn claiming_again_supersedes_the_older_claim(store: &dyn Store) {
     let older = claim(store, &id("a"), 1, 10).await;
     let newer = claim(store, &id("a"), 1, 10).await;
-    assert_eq!(newer.fence.epoch, 11);
+    assert!(newer.fence.epoch > older.fence.epoch, "{:?} after {:?}", newer.fence, older.fence);
     assert!(!store.verify(id("a"), older.fence).await.unwrap());
     let refused = store.commit(commit(&older, &id("a"), b"old")).await.unwrap();
     assert_eq!(refused, Committed::Refused(Refusal::Superseded));
     assert_eq!(store.commit(commit(&newer, &id("a"), b"new")).await.unwrap(), Committed::Done);
 }
 
-/// `max(epoch + 1, now)`: also if the clock stands still or goes back.
+/// `max(epoch + 1, now)`, by the asker's clock or the store's own: also if the clock stands still or goes back.
 pub async fn epochs_rise_with_every_claim(store: &dyn Store) {
     let first = claim(store, &id("a"), 1, 100).await;
     done(store, commit(&first, &id("a"), b"s")).await;
@@ -92,7 +94,7 @@ pub async fn epochs_rise_with_every_claim(store: &dyn Store) {
     let third = claim(store, &id("a"), 2, 101).await;
     let fourth = claim(store, &id("a"), 2, 500).await;
     let epochs = [first, second, third, fourth].map(|record| record.fence.epoch);
-    assert_eq!(epochs, [100, 101, 102, 500]);
+    assert!(epochs.is_sorted_by(|one, next| one < next) && epochs[0] >= 100 && epochs[3] >= 500, "{epochs:?}");
 }
 
 /// A key that begins like another, an empty kind, an empty key: each is an entity of its own.

@@ -191,7 +191,7 @@ impl Simulated {
     /// One more silo, which is part of the cluster when this returns; says its number.
     ///
     /// # Errors
-    /// What [`SiloBuilder::start`] says.
+    /// What [`SiloBuilder::start`](crate::SiloBuilder::start) says.
     pub async fn add(&self) -> Result<usize> {
         let number = self.silos().len();
         let seat = self.seat(&format!("127.0.0.1:{}", 7_101 + number), &format!("silo-{number}")).await?;
@@ -211,7 +211,7 @@ impl Simulated {
     /// One that crashed is started again, at its address; one that lives dies first. One that starts already is left alone.
     ///
     /// # Errors
-    /// What [`SiloBuilder::start`] says.
+    /// What [`SiloBuilder::start`](crate::SiloBuilder::start) says.
     pub async fn restart(&self, silo: usize) -> Result<()> {
         let (address, name) = {
             let mut silos = self.silos();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::faults::{AFTER_STORE, BEFORE_STORE, FORGETS, Injected, LATE, SLOW};
 use super::process::Process;
+use super::stage::EPOCH_MS;
 use super::writers::Write;
 use crate::store::{
     Beat, Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Joined, Member, Members, MemoryStore,
@@ -108,7 +109,9 @@ impl Way {
         })
     }
 
-    fn claim_seen(&self, claim: Claim) -> Pending<Claimed> {
+    fn claim_seen(&self, mut claim: Claim) -> Pending<Claimed> {
+        // A store that several processes share goes by its own clock.
+        claim.now = EPOCH_MS + self.process.stage.now_ms();
         let (id, stage) = (claim.id.clone(), self.process.stage.clone());
         let claiming = self.inner.claim(claim);
         Box::pin(async move {

@@ -12,12 +12,15 @@ pub(super) struct Writers {
     /// The highest epoch that was granted, also in a life of the store that has ended: an outside service may know it.
     epochs: HashMap<EntityId, u64>,
     broken: Vec<String>,
+    /// Writes were lost.
+    forgot: bool,
     checked: u64,
 }
 
 struct Writer {
     fence: Fence,
     version: u64,
+    /// The commit that made this version; `None`: it was not seen.
     commit: Option<u128>,
 }
 
@@ -66,9 +69,17 @@ impl Writers {
         self.checked += 1;
         let id = &commit.id;
         let Some(writer) = self.entities.get_mut(id) else {
-            return self.broken.push(format!("single writer: {id} was committed, and nobody had claimed it"));
+            // Since writes were lost nobody has claimed it: only its last commit, come again, is answered so.
+            if !self.forgot {
+                self.broken.push(format!("single writer: {id} was committed, and nobody had claimed it"));
+            }
+            return;
         };
-        if writer.commit == Some(commit.commit) {
+        let is_repeat = match writer.commit {
+            Some(last) => last == commit.commit,
+            None => writer.version == commit.version + 1,
+        };
+        if is_repeat {
             return;
         }
         if writer.fence != commit.fence {
@@ -88,6 +99,7 @@ impl Writers {
 
     /// Entities of which writes were lost: what they are now is what is read next.
     pub(super) fn forget(&mut self, is_lost: impl Fn(&EntityId) -> bool) {
+        self.forgot = true;
         self.entities.retain(|id, _| !is_lost(id));
     }
 

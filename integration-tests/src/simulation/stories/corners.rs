@@ -80,6 +80,21 @@ pub(super) async fn unreachable(cluster: Simulated) {
     }
 }
 
+/// The others stand still until their connections broke; when they are back, the client must find them.
+pub(super) async fn only_way(cluster: Simulated) {
+    let a = apart(&cluster, "a", &[]).await;
+    let Some(host) = cluster.host_of(&a) else { return };
+    cluster.cut_store(host);
+    (0..3).filter(|silo| *silo != host).for_each(|silo| cluster.freeze(silo));
+    let asked = cluster.now();
+    surely!(cluster, a.add(1));
+    let took = cluster.now() - asked;
+    // They stand still for 7 s, are quiet for 5 s when they are back, and declare the silent one dead.
+    assert!(took < Duration::from_secs(25) || cluster.unexpected_faults() > 0, "two of three silos are well: {took:?}");
+    rest(&cluster).await;
+    assert_eq!(a.total().await, Ok(1));
+}
+
 pub(super) async fn locked_out(cluster: Simulated) {
     let a = cluster.client().entity::<Actor>("a");
     cluster.inject(format!("claims {}: granted", a.id()), Injected::StoreFailsAfter);

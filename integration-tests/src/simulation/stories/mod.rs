@@ -75,6 +75,7 @@ pub const STORIES: &[Story] = &[
     story!("fan-out to 10 entities", everyday::fan_out),
     story!("entity moving while messages arrive", everyday::moving),
     story!("nothing stale from a silo that is cut off", everyday::stale),
+    story!("the only silo that a client still reaches is cut off", corners::only_way),
     story!("1: a duplicate before the commit", effects::duplicate),
     story!("2: done, though it looks refused", effects::looks_refused),
     story!("3: a refused turn", effects::refused_turn),
