@@ -143,16 +143,19 @@ pub(super) async fn moving(cluster: Simulated) {
 
 pub(super) async fn stale(cluster: Simulated) {
     let register = cluster.client().entity::<Register>("register");
-    for silo in 0..3 {
-        surely!(cluster, register.write(10 + silo));
+    for round in 0..3 {
+        surely!(cluster, register.write(10 + round));
+        let Some(host) = cluster.host_of(&register) else { continue };
         // This one knows of nobody else, and goes on asking a silo that nobody else asks any more.
-        let Ok(follower) = cluster.client_of(&[silo as usize]).await else { continue };
+        let Ok(follower) = cluster.client_of(&[host]).await else { continue };
         let followed = follower.entity::<Register>("register");
         let _ = followed.read().await;
-        cluster.cut_store(silo as usize);
-        for try_ in 0..40 {
+        cluster.cut_store(host);
+        // Nothing is written there meanwhile: what it has in memory looks well to it when another has taken over.
+        cluster.advance(Duration::from_secs(6)).await;
+        for try_ in 0..20 {
             cluster.advance(Duration::from_millis(250)).await;
-            let written = 100 * (silo + 1) + try_;
+            let written = 100 * (round + 1) + try_;
             let write = register.write(written).timeout(Duration::from_millis(200));
             if write.idempotent(cluster.key()).await.is_err() {
                 continue;
