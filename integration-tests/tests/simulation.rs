@@ -47,11 +47,11 @@ enum By {
     Story(&'static str),
 }
 
-fn is_found(mutant: Mutant, by: By) -> bool {
+fn is_found(mutant: Mutant, by: &By) -> bool {
     match by {
-        By::Seed(seed) => chance::run(seed, Faults::all(), Some(mutant)).outcome.is_err(),
+        By::Seed(seed) => chance::run(*seed, Faults::all(), Some(mutant)).outcome.is_err(),
         By::Story(name) => {
-            let story = STORIES.iter().find(|story| story.name == name).expect("a story has this name");
+            let story = STORIES.iter().find(|story| story.name == *name).expect("a story has this name");
             story.run(0, Some(mutant)).outcome.is_err()
         }
     }
@@ -59,7 +59,7 @@ fn is_found(mutant: Mutant, by: By) -> bool {
 
 macro_rules! found { ($($test:ident $mutant:ident $by:expr;)*) => {
     $(#[test] fn $test() {
-        assert!(is_found(Mutant::$mutant, $by), "nobody notices: {}", Mutant::$mutant.what());
+        assert!(is_found(Mutant::$mutant, &$by), "nobody notices: {}", Mutant::$mutant.what());
     })*
 
     #[test]

@@ -178,6 +178,11 @@ impl Kept {
     fn flush(&mut self, shard: usize, generation: u64) {
         let gone: Vec<EntityId> = self.entities.keys().filter(|id| self.shard_of(id) == shard).cloned().collect();
         gone.into_iter().for_each(|id| self.restore(id, None));
+        // Its replicas are emptied, too.
+        if let Some(mut past) = self.past.take() {
+            past.lose(Duration::MAX, |(id, _)| self.shard_of(id) == shard);
+            self.past = Some(past);
+        }
         self.begin(shard, generation);
     }
 

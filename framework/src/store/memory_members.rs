@@ -87,7 +87,9 @@ impl MemoryMembers {
     /// It forgets everything.
     #[cfg(feature = "testing")]
     pub(crate) fn flush(&self) {
-        self.lock().table = Tabled::default();
+        let mut kept = self.lock();
+        kept.table = Tabled::default();
+        kept.past = kept.past.take().map(|_| Past::default());
     }
 
     /// Its clock jumps ahead.

@@ -138,6 +138,22 @@ pub(super) async fn failovers(cluster: Simulated) {
     assert_eq!(b.total().await, Ok(told + 1), "and goes on");
 }
 
+/// As by `FLUSHALL`: all is gone, and what is in memory goes with it.
+pub(super) async fn emptied(cluster: Simulated) {
+    let (a, b) = two(&cluster).await;
+    surely!(cluster, a.add(100));
+    surely!(cluster, a.tell(b.key().clone(), vec![1, 2]));
+    cluster.empty_store();
+    cluster.advance(Duration::from_secs(3)).await;
+    cluster.calm().await;
+    let told = a.told().await.expect("answers").0;
+    assert_eq!((told, a.total().await), (0, Ok(0)), "memory has outlived the store");
+    surely!(cluster, a.tell(b.key().clone(), vec![3, 4]));
+    rest(&cluster).await;
+    let came = b.came().await.expect("answers");
+    assert!(came.ends_with(&[3, 4]) && came.len() <= 4, "each once, and nothing stands in its way: {came:?}");
+}
+
 pub(super) async fn shard(cluster: Simulated) {
     let a = apart(&cluster, "a", &[]).await;
     let mut b = apart(&cluster, "b", &[&a]).await;

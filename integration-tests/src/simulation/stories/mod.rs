@@ -76,6 +76,7 @@ pub const STORIES: &[Story] = &[
     story!("entity moving while messages arrive", everyday::moving),
     story!("nothing stale from a silo that is cut off", everyday::stale),
     story!("the only silo that a client still reaches is cut off", corners::only_way),
+    story!("the store is emptied", effects::emptied, forgets),
     story!("1: a duplicate before the commit", effects::duplicate),
     story!("2: done, though it looks refused", effects::looks_refused),
     story!("3: a refused turn", effects::refused_turn),
