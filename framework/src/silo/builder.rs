@@ -330,7 +330,7 @@ async fn engine(world: &World, shared: &Arc<Shared>, kinds: Vec<Arc<dyn Registra
         let (shared, spawner) = (shared.clone(), simulated.spawner());
         let host = move || threads::host_here(shared, kinds, spawner, started);
         simulated.spawner().spawn_here(host);
-        up.await.map_err(ended)?;
+        up.await.map_err(ended)??;
         return Ok(Engine::Simulated(simulated));
     }
     let _ = world;
@@ -341,7 +341,7 @@ async fn engine(world: &World, shared: &Arc<Shared>, kinds: Vec<Arc<dyn Registra
         .name("grange-silo".into())
         .spawn(move || threads::host(&running, &kinds, started, &over))
         .map_err(no_thread)?;
-    let system = up.await.map_err(ended)?;
+    let system = up.await.map_err(ended)??;
     let ticking = shared.clone();
     let clock = std::thread::Builder::new()
         .name("grange-clock".into())

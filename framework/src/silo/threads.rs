@@ -12,6 +12,7 @@ use crate::silo::agenda;
 use crate::silo::door::Registration;
 use crate::silo::shared::{Kinds, Shared};
 use crate::silo::sweep::{SWEEP, Sweep};
+use crate::store::StoreError;
 #[cfg(feature = "testing")]
 use crate::{clock::BEAT, silo::watch::Watch, world::Spawner};
 
@@ -19,7 +20,7 @@ use crate::{clock::BEAT, silo::watch::Watch, world::Spawner};
 pub(crate) fn host(
     shared: &Arc<Shared>,
     kinds: &[Arc<dyn Registration>],
-    started: oneshot::Sender<System>,
+    started: oneshot::Sender<Result<System, StoreError>>,
     _ended: &mpsc::Sender<()>,
 ) {
     let system = System::new();
@@ -33,19 +34,20 @@ pub(crate) fn host(
             let (kinds, shared) = (kinds.to_vec(), shared.clone());
             let (up, is_up) = oneshot::channel();
             arbiter.spawn(async move {
-                begin(&shared, &kinds, index);
-                let _ = up.send(());
+                let _ = up.send(begin(&shared, &kinds, index).await);
             });
             ready.push(is_up);
             arbiters.push(arbiter);
         }
         for is_up in ready {
-            if is_up.await.is_err() {
+            if let Err(error) = is_up.await.unwrap_or(Err(StoreError::Closed)) {
+                let _ = started.send(Err(error));
+                System::current().stop();
                 return arbiters;
             }
         }
         open(shared, kinds);
-        let _ = started.send(System::current());
+        let _ = started.send(Ok(System::current()));
         arbiters
     });
     if let Err(error) = system.run() {
@@ -64,16 +66,18 @@ pub(crate) async fn host_here(
     shared: Arc<Shared>,
     kinds: Vec<Arc<dyn Registration>>,
     spawner: Spawner,
-    started: oneshot::Sender<()>,
+    started: oneshot::Sender<Result<(), StoreError>>,
 ) {
     for (index, desk) in shared.arbiters.iter().enumerate() {
         let spawner = spawner.clone();
         let _ = desk.settle.set(Box::new(move |running| spawner.spawn(running)));
-        begin(&shared, &kinds, index);
+        if let Err(error) = begin(&shared, &kinds, index).await {
+            return drop(started.send(Err(error)));
+        }
     }
     open(&shared, &kinds);
     let mut watch = Watch::new(shared);
-    let _ = started.send(());
+    let _ = started.send(Ok(()));
     loop {
         tokio::time::sleep(BEAT).await;
         watch.beat();
@@ -81,9 +85,11 @@ pub(crate) async fn host_here(
 }
 
 /// Starts an arbiter's hosts, on its own thread.
-fn begin(shared: &Arc<Shared>, kinds: &[Arc<dyn Registration>], arbiter: usize) {
+async fn begin(shared: &Arc<Shared>, kinds: &[Arc<dyn Registration>], arbiter: usize) -> Result<(), StoreError> {
+    shared.store.open_here().await?;
     let hosts = kinds.iter().map(|kind| kind.start(shared, arbiter)).collect();
     actix_rt::spawn(look_after(hosts, shared.clone(), arbiter));
+    Ok(())
 }
 
 /// When all of them have started.

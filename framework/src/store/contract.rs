@@ -258,6 +258,13 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// Called on each arbiter of a silo before anything else is asked from there: a store may keep what it needs on that very
+    /// thread, inside of its `LocalSet`, so that no other thread has to be woken for an answer. What it keeps ends with the
+    /// arbiter, or when the store is closed.
+    fn open_here(&self) -> Pending<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Makes everything durable and lets go of files and threads. Calls after it fail with [`StoreError::Closed`].
     fn close(&self) -> Pending<()>;
 }

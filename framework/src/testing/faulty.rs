@@ -308,6 +308,9 @@ impl Store for FaultyStore {
     fn members(&self) -> Option<Arc<dyn Members>> {
         self.inner.members()
     }
+    fn open_here(&self) -> Pending<()> {
+        self.inner.open_here()
+    }
     fn close(&self) -> Pending<()> {
         if self.script().keep_open { Box::pin(std::future::ready(Ok(()))) } else { self.inner.close() }
     }

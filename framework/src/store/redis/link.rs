@@ -8,6 +8,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
 use tokio::sync::{Mutex, Notify};
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -22,6 +23,8 @@ use crate::wire::Partition;
 const TIMEOUTS_MAX: u32 = 2;
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// What has come is read within that, once the thread runs again.
+const STOOD_STILL: Duration = Duration::from_millis(20);
 /// How often it is looked whether the data still is what it was.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -154,7 +157,7 @@ impl Link {
         let Ok(mut open) = self.open() else { return };
         let partitions: Vec<Partition> = self.partitions.borrow().iter().take(1).copied().collect();
         let looking = self.setup.look_at_lives(&mut open.connection, &open.server, &partitions);
-        let looked = timeout(self.setup.response_timeout, looking).await;
+        let looked = within(self.setup.response_timeout, looking).await;
         match looked {
             Ok(Ok(Watched::Moved)) => {
                 let partitions = self.partitions.borrow().clone();
@@ -177,7 +180,7 @@ impl Link {
         self.partitions.borrow_mut().extend(missing);
         let mut open = self.open()?;
         let looking = self.setup.look_at_lives(&mut open.connection, &open.server, partitions);
-        let looked = timeout(self.setup.response_timeout, looking).await;
+        let looked = within(self.setup.response_timeout, looking).await;
         looked.map_err(|_| away(&open.server, &"no answer in time"))?.map(drop)
     }
 
@@ -191,7 +194,7 @@ impl Link {
     pub(super) async fn send(&self, commands: &Pipeline) -> Result<(Vec<Value>, Server), StoreError> {
         let mut open = self.open()?;
         let sending = open.connection.send_packed_commands(commands, 0, commands.len());
-        match timeout(self.setup.response_timeout, sending).await {
+        match within(self.setup.response_timeout, sending).await {
             Ok(Ok(values)) => {
                 self.timeouts.set(0);
                 Ok((values, open.server))
@@ -246,6 +249,15 @@ impl Link {
 
     pub(super) fn first_server(&self) -> Option<&Server> {
         self.servers.first()
+    }
+}
+
+/// The thread may be an arbiter that stood still: what has come meanwhile is read before it counts as missing.
+async fn within<T>(limit: Duration, answer: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut answer = pin!(answer);
+    match timeout(limit, answer.as_mut()).await {
+        Ok(answered) => Ok(answered),
+        Err(_) => timeout(STOOD_STILL, answer).await,
     }
 }
 

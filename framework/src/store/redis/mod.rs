@@ -1,8 +1,9 @@
 //! Entities in Redis or Valkey, on one server or a Redis Cluster, for as many silos as there are.
 //!
-//! One hash holds all of an entity, and each commit is one script that checks everything and then writes once. The
-//! connections live on two threads of the store's own, one for entities and one for the table of members, so that it
-//! can be asked from any runtime, and no load holds up a renewal.
+//! One hash holds all of an entity, and each commit is one script that checks everything and then writes once. Each arbiter
+//! of a silo has connections of its own, so that no other thread is woken for a commit. Two more threads have some, too: one
+//! for whoever else asks about entities, from whatever runtime, and one for the table of members, so that no load holds up a
+//! renewal.
 //!
 //! Always true: the first thing said on a connection finds out which life the server's data is in (see [`lives`]), and
 //! a commit of another life is refused; nothing is sent twice that may have run; an error says that nothing was changed
@@ -174,6 +175,9 @@ impl Store for RedisStore {
     }
     fn members(&self) -> Option<Arc<dyn Members>> {
         Some(Arc::new(self.clone()))
+    }
+    fn open_here(&self) -> Pending<()> {
+        self.inner.entities.open_here()
     }
     fn close(&self) -> Pending<()> {
         if self.inner.closed.swap(true, Ordering::SeqCst) {
