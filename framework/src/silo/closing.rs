@@ -86,11 +86,11 @@ impl<E: Entity> Host<E> {
         let Some(fence) = fence else { return self.hand_on(activation, waiting) };
         let released = self.give_back(activation.to.id(), fence);
         if self.shared.courier().is_none() {
-            actix_rt::spawn(released);
+            self.crew.take(released);
             return self.hand_on(activation, waiting);
         }
         let (host, activation) = (self.clone(), activation.clone());
-        actix_rt::spawn(async move {
+        self.crew.take(async move {
             released.await;
             let _inside = here::enter();
             if unfinished {
@@ -147,7 +147,7 @@ impl<E: Entity> Host<E> {
         activation.control.borrow_mut().failure = opening.then(|| rest.clone());
         if let Some(fence) = fence {
             // Another version, or another silo, may be able to run it. A commit of unknown fate is refused from here on.
-            actix_rt::spawn(self.give_back(activation.to.id(), fence));
+            self.crew.take(self.give_back(activation.to.id(), fence));
         }
         self.pass_on(activation, waiting);
     }
@@ -200,7 +200,7 @@ impl<E: Entity> Host<E> {
         // entity go, and its release was lost.
         // After a pause: one that takes nothing any more sends it back here.
         let (shared, wake) = (self.shared.clone(), Parcel::Wake { entity: activation.to.id().clone() });
-        actix_rt::spawn(async move {
+        self.crew.take(async move {
             tokio::time::sleep(WAKE_PAUSE).await;
             shared.post_on(Post::Parcel(wake), HOPS_MAX);
         });

@@ -85,8 +85,16 @@ impl<E: Entity> Host<E> {
             Poll::Pending => First::Awaited(answer),
         };
         let (host, activation) = (self.clone(), activation.clone());
-        actix_rt::spawn(async move {
-            let fate = settle_fate(&*host.shared.store, commit, first).await;
+        self.crew.take(async move {
+            let answer = match first {
+                First::Answered(answer) => answer,
+                First::Awaited(answer) => answer.await,
+            };
+            let fate = match answer {
+                Ok(Committed::Done) => Fate::Landed,
+                // Boxed, so that what nearly never happens takes no room in every commit.
+                answer => Box::pin(settle_fate(&*host.shared.store, commit, answer)).await,
+            };
             let _inside = here::enter();
             match fate {
                 Fate::Refused(_) if Mutant::RefusedIsDone.is_planted() => {
@@ -181,7 +189,7 @@ impl<E: Entity> Host<E> {
             Poll::Ready(answer) => self.trimmed(activation, &answer, version, removes, retired),
             Poll::Pending => {
                 let (host, activation) = (self.clone(), activation.clone());
-                actix_rt::spawn(async move {
+                self.crew.take(async move {
                     let answer = trimmed.await;
                     let _inside = here::enter();
                     host.trimmed(&activation, &answer, version, removes, retired);
@@ -215,7 +223,7 @@ impl<E: Entity> Host<E> {
                 let activation = activation.clone();
                 let host = self.clone();
                 // Not from within whatever led here, which may still hold something of it.
-                actix_rt::spawn(async move {
+                self.crew.take(async move {
                     let _inside = here::enter();
                     if activation.control.borrow().phase != Phase::Gone {
                         host.fall(&activation);
@@ -274,11 +282,8 @@ impl<E: Entity> Host<E> {
 
 /// A lost answer is resolved by sending the same commit again, not by guessing. A refusal is definite only as the
 /// answer to the first send: a later one may be due to a claim that was granted after the first had landed.
-async fn settle_fate(store: &dyn Store, commit: Commit, first: First) -> Fate {
-    let mut answer = match first {
-        First::Answered(answer) => answer,
-        First::Awaited(answer) => answer.await,
-    };
+async fn settle_fate(store: &dyn Store, commit: Commit, first: Result<Committed, StoreError>) -> Fate {
+    let mut answer = first;
     for resend in 0.. {
         answer = match answer {
             Ok(Committed::Done) => return Fate::Landed,

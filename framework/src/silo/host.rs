@@ -17,6 +17,7 @@ use crate::messaging::Parcel;
 use crate::mutant::Mutant;
 use crate::silo::activation::{Activation, Mail, Phase, Proof, Queued};
 use crate::silo::batch::Release;
+use crate::silo::crew::Crew;
 use crate::silo::here;
 use crate::silo::moving::Moving;
 use crate::silo::shared::{Arrival, Post, Shared};
@@ -47,6 +48,7 @@ pub(crate) struct Host<E: Entity> {
     /// The lives of the silo and of the store that everything in memory is from.
     pub(crate) lives: Cell<(u64, u64)>,
     pub(crate) moving: Cell<Moving>,
+    pub(crate) crew: Crew,
     /// Calls that ran without a mailbox.
     numbers: Cell<u64>,
 }
@@ -139,6 +141,7 @@ impl<E: Handlers> Host<E> {
             spared: RefCell::default(),
             moving: Cell::default(),
             lives: Cell::new((0, shared.store.lives())),
+            crew: Crew::new(),
             numbers: Cell::new(shared.random() >> 1),
             shared,
         })
@@ -345,7 +348,7 @@ impl<E: Entity> Host<E> {
         let proof = Rc::new(Cell::new(Proof::Awaited));
         let asked = self.shared.store.has(envelope.from.clone(), Field::Outbox(envelope.sequence));
         let (host, to, answer) = (self.clone(), to.clone(), proof.clone());
-        actix_rt::spawn(async move {
+        self.crew.take(async move {
             answer.set(match asked.await {
                 Ok(true) => Proof::Holds,
                 Ok(false) => Proof::Void,

@@ -17,6 +17,7 @@ mod closing;
 mod commit;
 mod config;
 mod correspondence;
+mod crew;
 mod cycle;
 mod door;
 mod environment;

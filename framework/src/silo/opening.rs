@@ -52,7 +52,7 @@ impl<E: Entity> Host<E> {
             return self.open(activation, answer);
         }
         let (host, activation) = (self.clone(), activation.clone());
-        actix_rt::spawn(async move {
+        self.crew.take(async move {
             let answer = claimed.await;
             let _inside = here::enter();
             if host.open(&activation, answer).is_ok() {
@@ -69,7 +69,7 @@ impl<E: Entity> Host<E> {
     ) -> Result<(), CallError> {
         let error = match answer {
             Ok(Claimed::Granted(record)) if self.is_of_the_past(activation, &record) => {
-                actix_rt::spawn(self.give_back(activation.to.id(), record.fence));
+                self.crew.take(self.give_back(activation.to.id(), record.fence));
                 CallError::Unavailable {
                     reason: format!("{} was loaded while the cluster changed", activation.to.id()),
                 }
@@ -89,7 +89,7 @@ impl<E: Entity> Host<E> {
                     }
                     Err(reason) => {
                         // Another version may be able to run it.
-                        actix_rt::spawn(self.give_back(activation.to.id(), fence));
+                        self.crew.take(self.give_back(activation.to.id(), fence));
                         CallError::Unreadable { reason }
                     }
                 }
@@ -142,7 +142,7 @@ impl<E: Entity> Host<E> {
     /// known: it counts as dead only in a table read after it was named as owner.
     fn look_for_owner(self: &Rc<Self>, activation: &Rc<Activation<E>>, owner: Incarnation) {
         let (host, activation) = (self.clone(), activation.clone());
-        actix_rt::spawn(async move {
+        self.crew.take(async move {
             let lives = host.shared.lives_somewhere(owner).await;
             let _inside = here::enter();
             if activation.control.borrow().phase != Phase::Opening {

@@ -8,7 +8,8 @@ use tokio::task::spawn_local;
 
 use super::faults::{failed, unreadable};
 use super::keys::{self, decode_field, decode_id, decode_value, encode_field, encode_id, encode_value};
-use super::routes::Routes;
+use super::lane::{Connections, Reply};
+use super::link::Sent;
 use super::scripts::Script;
 use super::shared::Shared;
 use crate::store::{
@@ -54,9 +55,14 @@ impl Answer {
     }
 }
 
+fn is_ok(value: &Value) -> bool {
+    let word = if let Value::Array(values) = value { values.first() } else { None };
+    matches!(word, Some(Value::BulkString(word)) if word == b"OK")
+}
+
 /// Reads and writes of entities, on the thread of their connections.
 pub(super) struct Entities {
-    pub(super) routes: Rc<Routes>,
+    pub(super) routes: Rc<Connections>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -71,14 +77,12 @@ impl Entities {
 
     /// Runs a script that looks at the life of the data. If that is gone, Redis was emptied: then there is a new one
     /// first, and the script, which did nothing, runs again.
-    async fn ask(&self, id: &EntityId, commands: &Pipeline) -> Result<Answer, StoreError> {
-        let partition = self.partition(id);
+    async fn ask(&self, id: &EntityId, commands: &Pipeline, sent: Option<Sent>) -> Result<Answer, StoreError> {
+        let (partition, mut sent) = (self.partition(id), sent);
         for _ in 0..RESENDS_MAX {
-            let answer = Answer::read(self.routes.run(partition, commands).await?, id)?;
+            let answer = Answer::read(self.routes.run_on(partition, commands, sent.take()).await?, id)?;
             if answer.word != "LIFE" {
-                if self.shared.lives.see(partition, answer.life) {
-                    self.shared.lives.end();
-                }
+                self.see(partition, answer.life);
                 return Ok(answer);
             }
             let covered = if self.routes.setup.clustered { partition } else { 0 };
@@ -87,19 +91,65 @@ impl Entities {
         Err(failed("Redis forgets what was just written there: is somebody emptying it?"))
     }
 
-    pub(super) async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+    fn see(&self, partition: Partition, life: u64) {
+        if self.shared.lives.see(partition, life) {
+            self.shared.lives.end();
+        }
+    }
+
+    /// Sends commands of which the last one is a script. If it says OK, which nearly all do, that is read where it arrives;
+    /// anything else, and only that, is worth a task.
+    fn begin<T: 'static, F: Future<Output = Result<T, StoreError>> + 'static>(
+        self,
+        id: EntityId,
+        commands: impl IntoIterator<Item = Cmd>,
+        reply: Reply<T>,
+        read: impl FnOnce(&Self, Answer) -> Result<T, StoreError> + 'static,
+        otherwise: impl FnOnce(Self, Sent) -> F + 'static,
+    ) {
+        let partition = self.partition(&id);
+        let link = match self.routes.link(partition) {
+            Ok(link) => link,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        link.post(commands, move |sent| match sent {
+            Ok((mut values, _)) if values.last().is_some_and(is_ok) => {
+                let answer = values.pop().ok_or_else(|| unreadable(&id)).and_then(|value| Answer::read(value, &id));
+                let _ = reply.send(answer.and_then(|answer| {
+                    self.see(partition, answer.life);
+                    read(&self, answer)
+                }));
+            }
+            sent => _ = spawn_local(async move { drop(reply.send(otherwise(self, sent).await)) }),
+        });
+    }
+
+    pub(super) fn claim(self, claim: Claim, reply: Reply<Claimed>) {
         let setup = &self.routes.setup;
         let partition = self.partition(&claim.id);
         let mut command = call(&setup.scripts.claim, 2);
         command.arg(self.entity_key(&claim.id)).arg(setup.life_key(partition));
         command.arg(keys::encode_incarnation(claim.owner)).arg(keys::encode_number(claim.nonce));
         command.arg(claim.over.map(keys::encode_incarnation).unwrap_or_default());
-        let mut answer = self.ask(&claim.id, &just(command)).await?;
+        let (again, asked) = (just(command.clone()), claim.clone());
+        self.begin(
+            claim.id.clone(),
+            [command],
+            reply,
+            move |entities, answer| entities.claimed(&claim, answer),
+            move |entities, sent| async move {
+                let answer = entities.ask(&asked.id, &again, Some(sent)).await?;
+                entities.claimed(&asked, answer)
+            },
+        );
+    }
+
+    fn claimed(&self, claim: &Claim, mut answer: Answer) -> Result<Claimed, StoreError> {
         let found = answer.rest.pop().ok_or_else(|| unreadable(&claim.id))?;
         let claimed = match answer.word.as_str() {
             "TAKEN" => Claimed::Taken { owner: read_incarnation(found).ok_or_else(|| unreadable(&claim.id))? },
             "OK" => {
-                let (record, tombstones) = read_record(found, &claim, answer.life)?;
+                let (record, tombstones) = read_record(found, claim, answer.life)?;
                 self.sweep_later(&claim.id, tombstones);
                 Claimed::Granted(Box::new(record))
             }
@@ -109,17 +159,33 @@ impl Entities {
         Ok(claimed)
     }
 
-    pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+    pub(super) fn commit(self, commit: Commit, reply: Reply<Committed>) {
+        let commands = self.commands_of(&commit);
+        let commit = Rc::new(commit);
+        let applied = commit.clone();
+        self.begin(
+            commit.id.clone(),
+            commands,
+            reply,
+            move |entities, _| Ok(entities.applied(&applied)),
+            move |entities, sent| async move { entities.commit_on(&commit, sent).await },
+        );
+    }
+
+    fn commands_of(&self, commit: &Commit) -> impl IntoIterator<Item = Cmd> + use<> {
         let setup = &self.routes.setup;
         let (partition, id) = (self.partition(&commit.id), encode_id(&commit.id));
+        let agenda = commit.wake.filter(|_| setup.scripts.hints).map(|wake| {
+            let mut add = cmd("ZADD");
+            add.arg(setup.keys.agenda(partition)).arg("LT").arg(keys::score(wake)).arg(&id);
+            add
+        });
         let lettered = commit.puts.iter().any(|(field, _)| matches!(field, Field::Letter(_)));
-        let mut commands = Pipeline::new();
-        if let Some(wake) = commit.wake.filter(|_| setup.scripts.hints) {
-            commands.cmd("ZADD").arg(setup.keys.agenda(partition)).arg("LT").arg(keys::score(wake)).arg(&id);
-        }
-        if lettered {
-            commands.cmd("ZADD").arg(setup.keys.letters(partition)).arg(0).arg(&id);
-        }
+        let letters = lettered.then(|| {
+            let mut add = cmd("ZADD");
+            add.arg(setup.keys.letters(partition)).arg(0).arg(&id);
+            add
+        });
         let wake = commit.wake.map(|wake| wake.to_string()).unwrap_or_default();
         let mut command = call(&setup.scripts.commit, 4);
         command.arg(self.entity_key(&commit.id)).arg(setup.life_key(partition));
@@ -137,21 +203,29 @@ impl Entities {
         for (field, value) in &commit.puts {
             command.arg(encode_field(field)).arg(encode_value(value));
         }
-        let removed: Vec<Vec<u8>> = commit.removes.iter().map(encode_field).collect();
-        for name in &removed {
-            command.arg(name).arg("");
+        for field in &commit.removes {
+            command.arg(encode_field(field)).arg("");
         }
-        commands.add_command(command);
+        [agenda, letters, Some(command)].into_iter().flatten()
+    }
+
+    fn applied(&self, commit: &Commit) -> Committed {
+        self.shared.count(|stats| {
+            stats.commits += 1;
+            stats.bytes += commit.bytes();
+        });
+        self.sweep_later(&commit.id, commit.removes.iter().map(encode_field).collect());
+        Committed::Done
+    }
+
+    /// From what a commit was answered with when it was sent first.
+    async fn commit_on(&self, commit: &Commit, sent: Sent) -> Result<Committed, StoreError> {
+        let mut commands = Pipeline::new();
+        self.commands_of(commit).into_iter().for_each(|command| _ = commands.add_command(command));
+        let mut sent = Some(sent);
         for _ in 0..RESENDS_MAX {
-            return Ok(match self.ask(&commit.id, &commands).await?.word.as_str() {
-                "OK" => {
-                    self.shared.count(|stats| {
-                        stats.commits += 1;
-                        stats.bytes += commit.bytes();
-                    });
-                    self.sweep_later(&commit.id, removed);
-                    Committed::Done
-                }
+            return Ok(match self.ask(&commit.id, &commands, sent.take()).await?.word.as_str() {
+                "OK" => self.applied(commit),
                 "AGAIN" => Committed::Done,
                 "SUPERSEDED" => Committed::Refused(Refusal::Superseded),
                 "GENERATION" => Committed::Refused(Refusal::Generation),
@@ -186,7 +260,7 @@ impl Entities {
         command.arg(removes.len()).arg(&removes).arg(&swept);
         commands.add_command(command);
         for _ in 0..RESENDS_MAX {
-            let answer = self.ask(&trim.id, &commands).await?;
+            let answer = self.ask(&trim.id, &commands, None).await?;
             match answer.word.as_str() {
                 "OK" => {}
                 "MARKED" => {

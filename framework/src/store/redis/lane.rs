@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::Pin;
+use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use std::thread;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{LocalSet, spawn_local, unconstrained};
 use tokio::time::timeout;
 
 use super::faults::failed;
@@ -19,8 +19,9 @@ use super::server::Server;
 use super::setup::Setup;
 use crate::store::{Pending, StoreError};
 
-type Work = Pin<Box<dyn Future<Output = ()>>>;
-type Job = Box<dyn FnOnce(Rc<Routes>) -> Work + Send>;
+type Job = Box<dyn FnOnce(Rc<Connections>) + Send>;
+/// To whoever waits for an answer; it does not matter whether anybody still does.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// A thread with connections of its own: asked from any other, whatever runtime that has. Where there are connections on the
 /// very thread that asks, those are taken.
@@ -53,16 +54,24 @@ enum Stage {
     Closing,
 }
 
-/// Connections on an arbiter, for what is asked from there.
-struct Resident {
+/// A thread's connections. What is under way holds them.
+pub(super) struct Connections {
     routes: Rc<Routes>,
     /// The store does not close before this is gone.
     _open: watch::Receiver<Stage>,
 }
 
+impl Deref for Connections {
+    type Target = Routes;
+
+    fn deref(&self) -> &Routes {
+        &self.routes
+    }
+}
+
 thread_local! {
-    /// Those of this thread, by the number of the [`Thread`] in whose place they are.
-    static RESIDENTS: RefCell<Vec<(u64, Weak<Resident>)>> = const { RefCell::new(Vec::new()) };
+    /// Those of this arbiter, by the number of the [`Thread`] in whose place they are.
+    static HERE: RefCell<Vec<(u64, Weak<Connections>)>> = const { RefCell::new(Vec::new()) };
 }
 
 enum Order {
@@ -98,47 +107,49 @@ impl Thread {
                 Ok(routes) => routes,
                 Err(error) => return drop(opened.send(Err(error))),
             };
-            let resident = Rc::new(Resident { routes, _open: open.clone() });
-            RESIDENTS.with_borrow_mut(|residents| {
-                residents.retain(|(_, resident)| resident.strong_count() > 0);
-                residents.push((number, Rc::downgrade(&resident)));
+            let connections = Rc::new(Connections { routes, _open: open.clone() });
+            HERE.with_borrow_mut(|here| {
+                here.retain(|(_, connections)| connections.strong_count() > 0);
+                here.push((number, Rc::downgrade(&connections)));
             });
             let _ = opened.send(Ok(()));
-            // What is under way keeps it for as long as it needs it.
             let _ = open.wait_for(|stage| *stage == Stage::Closing).await;
         });
         Box::pin(async move { is_open.await.unwrap_or(Err(StoreError::Closed)) })
     }
 
-    fn resident(&self) -> Option<Rc<Resident>> {
-        RESIDENTS.with_borrow(|residents| {
-            let (_, resident) = residents.iter().find(|(number, _)| *number == self.number)?;
-            resident.upgrade()
+    fn here(&self) -> Option<Rc<Connections>> {
+        HERE.with_borrow(|here| {
+            let (_, connections) = here.iter().find(|(number, _)| *number == self.number)?;
+            connections.upgrade()
         })
     }
 
     /// Hands work over, in order; it is done whether or not anybody waits for the answer.
-    pub(super) fn ask<T, F>(&self, work: impl FnOnce(Rc<Routes>) -> F + Send + 'static) -> Pending<T>
+    pub(super) fn ask<T, F>(&self, work: impl FnOnce(Rc<Connections>) -> F + Send + 'static) -> Pending<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        if let Some(resident) = self.resident() {
-            let work = work(resident.routes.clone());
-            spawn_local(async move {
-                let _ = answer.send(work.await);
-                drop(resident);
-            });
-        } else {
-            let job: Job = Box::new(move |routes| {
-                let work = work(routes);
-                Box::pin(async move { drop(answer.send(work.await)) })
-            });
+        self.call(|connections, reply| {
+            let work = work(connections);
+            spawn_local(async move { drop(reply.send(work.await)) });
+        })
+    }
+
+    /// The same for what needs no task: it is only begun there.
+    pub(super) fn call<T: Send + 'static>(
+        &self,
+        begin: impl FnOnce(Rc<Connections>, Reply<T>) + Send + 'static,
+    ) -> Pending<T> {
+        let (reply, answered) = oneshot::channel();
+        match self.here() {
+            Some(connections) => begin(connections, reply),
             // A thread that has stopped drops what it is asked, and the answer's end with it.
-            let _ = self.jobs.send(Order::Do(job));
+            None => _ = self.jobs.send(Order::Do(Box::new(move |connections| begin(connections, reply)))),
         }
-        Box::pin(async move { answered.await.unwrap_or(Err(StoreError::Closed)) })
+        // Of a task's share of the loop it takes nothing: that is for what is done about it.
+        Box::pin(unconstrained(async move { answered.await.unwrap_or(Err(StoreError::Closed)) }))
     }
 
     /// Ends it when all that was handed over is answered.
@@ -165,10 +176,10 @@ fn run(
             Err(error) => drop(started.send(Err(error))),
             Ok(routes) => {
                 let _ = started.send(Ok(()));
-                let closing = serve(&routes, stage, orders).await;
+                let connections = Rc::new(Connections { routes, _open: stage.subscribe() });
+                let closing = serve(connections, orders).await;
                 stage.send_replace(Stage::Closing);
                 let _ = timeout(patience, stage.closed()).await;
-                drop(routes);
                 if let Some(closing) = closing {
                     let _ = closing.send(());
                 }
@@ -177,20 +188,10 @@ fn run(
     });
 }
 
-async fn serve(
-    routes: &Rc<Routes>,
-    stage: &watch::Sender<Stage>,
-    mut orders: UnboundedReceiver<Order>,
-) -> Option<oneshot::Sender<()>> {
+async fn serve(connections: Rc<Connections>, mut orders: UnboundedReceiver<Order>) -> Option<oneshot::Sender<()>> {
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Do(job) => {
-                let (work, open) = (job(routes.clone()), stage.subscribe());
-                spawn_local(async move {
-                    work.await;
-                    drop(open);
-                });
-            }
+            Order::Do(job) => job(connections.clone()),
             Order::Close(closing) => return Some(closing),
         }
     }

@@ -6,8 +6,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, Value};
-use tokio::sync::{Mutex, Notify};
+use redis::{Cmd, Pipeline, Value};
+use tokio::sync::{Mutex, Notify, oneshot};
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -21,6 +22,8 @@ use crate::wire::Partition;
 
 /// So many calls in a row without an answer, and the connection is given up: it may lead nowhere.
 const TIMEOUTS_MAX: u32 = 2;
+/// So many callers share a write and an answer: with more, Redis and they would take turns in working.
+const TOGETHER_MAX: usize = 32;
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// What has come is read within that, once the thread runs again.
@@ -36,6 +39,7 @@ pub(super) struct Link {
     /// The partitions whose lives are looked at before anything else is sent.
     partitions: RefCell<Vec<Partition>>,
     state: RefCell<State>,
+    gathered: RefCell<Gathered>,
     /// How many connections there were.
     connections: Cell<u64>,
     /// How many calls in a row had no answer.
@@ -43,6 +47,21 @@ pub(super) struct Link {
     lost: Notify,
     /// Held while a connection is made: a second one would end what is on its way on the first.
     connecting: Mutex<()>,
+}
+
+/// What commands were answered with, and by whom.
+pub(super) type Sent = Result<(Vec<Value>, Rc<Server>), StoreError>;
+
+/// Commands that are about to be sent together, and who waits for which of their answers.
+#[derive(Default)]
+struct Gathered {
+    commands: Pipeline,
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    count: usize,
+    answered: Box<dyn FnOnce(Sent)>,
 }
 
 enum State {
@@ -54,7 +73,7 @@ enum State {
 #[derive(Clone)]
 struct Open {
     connection: MultiplexedConnection,
-    server: Server,
+    server: Rc<Server>,
     /// Which one it is: a call on an earlier one must not end this one.
     number: u64,
 }
@@ -67,6 +86,7 @@ impl Link {
             servers,
             partitions: RefCell::new(partitions),
             state: RefCell::new(state),
+            gathered: RefCell::default(),
             connections: Cell::new(0),
             timeouts: Cell::new(0),
             lost: Notify::new(),
@@ -92,7 +112,7 @@ impl Link {
         let number = self.connections.get() + 1;
         self.connections.set(number);
         self.timeouts.set(0);
-        *self.state.borrow_mut() = State::Up(Open { connection, server: server.clone(), number }, driver);
+        *self.state.borrow_mut() = State::Up(Open { connection, server: Rc::new(server.clone()), number }, driver);
         // Partitions may have come meanwhile, which were not looked at.
         let added: Vec<Partition> =
             self.partitions.borrow().iter().filter(|partition| !partitions.contains(partition)).copied().collect();
@@ -191,7 +211,59 @@ impl Link {
 
     /// Sends commands and waits for their answers. An error says that the outcome is unknown, unless they could not
     /// be sent.
-    pub(super) async fn send(&self, commands: &Pipeline) -> Result<(Vec<Value>, Server), StoreError> {
+    pub(super) async fn send(self: &Rc<Self>, commands: &Pipeline) -> Sent {
+        let (answered, answer) = oneshot::channel();
+        self.post(commands.cmd_iter().cloned(), |sent| _ = answered.send(sent));
+        answer.await.unwrap_or_else(|_| Err(failed("the connection ended; the outcome is unknown")))
+    }
+
+    /// The same without a task: what they were answered with is given to this.
+    pub(super) fn post(
+        self: &Rc<Self>,
+        commands: impl IntoIterator<Item = Cmd>,
+        answered: impl FnOnce(Sent) + 'static,
+    ) {
+        let (is_first, full) = {
+            let mut gathered = self.gathered.borrow_mut();
+            let before = gathered.commands.len();
+            commands.into_iter().for_each(|command| _ = gathered.commands.add_command(command));
+            let count = gathered.commands.len() - before;
+            gathered.waiting.push(Waiting { count, answered: Box::new(answered) });
+            let full = (gathered.waiting.len() >= TOGETHER_MAX).then(|| std::mem::take(&mut *gathered));
+            (gathered.waiting.len() == 1, full)
+        };
+        if let Some(full) = full {
+            spawn_local(self.clone().send_together(full));
+        } else if is_first {
+            let link = self.clone();
+            spawn_local(async move {
+                // Whoever can run before comes along.
+                yield_now().await;
+                let gathered = link.gathered.take();
+                link.send_together(gathered).await;
+            });
+        }
+    }
+
+    /// One write, one limit and one wake-up for many callers.
+    async fn send_together(self: Rc<Self>, gathered: Gathered) {
+        let Gathered { commands, waiting } = gathered;
+        if waiting.is_empty() {
+            return;
+        }
+        match self.send_all(&commands).await {
+            Ok((values, server)) => {
+                let mut values = values.into_iter();
+                for Waiting { count, answered } in waiting {
+                    let own = values.by_ref().take(count).collect();
+                    answered(Ok((own, server.clone())));
+                }
+            }
+            Err(error) => waiting.into_iter().for_each(|waiting| (waiting.answered)(Err(error.clone()))),
+        }
+    }
+
+    async fn send_all(&self, commands: &Pipeline) -> Sent {
         let mut open = self.open()?;
         let sending = open.connection.send_packed_commands(commands, 0, commands.len());
         match within(self.setup.response_timeout, sending).await {

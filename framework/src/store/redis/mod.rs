@@ -38,7 +38,7 @@ use bytes::Bytes;
 use self::entities::Entities;
 use self::faults::failed;
 use self::keys::Keys;
-use self::lane::Thread;
+use self::lane::{Reply, Thread};
 use self::lives::Lives;
 pub use self::options::RedisOptions;
 use self::routes::Lane;
@@ -122,6 +122,15 @@ impl RedisStore {
         self.inner.entities.ask(move |routes| work(Entities { routes, shared }))
     }
 
+    /// The same for what most often needs no task.
+    fn call<T: Send + 'static>(&self, begin: impl FnOnce(Entities, Reply<T>) + Send + 'static) -> Pending<T> {
+        if self.closed() {
+            return Box::pin(ready(Err(StoreError::Closed)));
+        }
+        let shared = self.inner.shared.clone();
+        self.inner.entities.call(move |routes, reply| begin(Entities { routes, shared }, reply))
+    }
+
     fn table<T, F>(&self, work: impl FnOnce(Table) -> F + Send + 'static) -> Pending<T>
     where
         T: Send + 'static,
@@ -136,10 +145,10 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn claim(&self, claim: Claim) -> Pending<Claimed> {
-        self.entities(|entities| async move { entities.claim(claim).await })
+        self.call(|entities, reply| entities.claim(claim, reply))
     }
     fn commit(&self, commit: Commit) -> Pending<Committed> {
-        self.entities(|entities| async move { entities.commit(commit).await })
+        self.call(|entities, reply| entities.commit(commit, reply))
     }
     fn trim(&self, trim: Trim) -> Pending<bool> {
         self.entities(|entities| async move { entities.trim(trim).await })

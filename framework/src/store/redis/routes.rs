@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::faults::{answered, failed, unreadable};
 use super::greeting::Greeting;
-use super::link::Link;
+use super::link::{Link, Sent};
 use super::server::{Access, Server, away};
 use super::setup::Setup;
 use crate::store::StoreError;
@@ -250,14 +250,24 @@ impl Routes {
     /// certainly did not run is sent again where it could; an error says that the outcome is unknown, or that it was
     /// refused.
     pub(super) async fn run(&self, partition: Partition, commands: &Pipeline) -> Result<Value, StoreError> {
-        let mut values = self.send(partition, commands, |values| values.last()).await?;
+        self.run_on(partition, commands, None).await
+    }
+
+    /// The same, where they were sent before, and this came back.
+    pub(super) async fn run_on(
+        &self,
+        partition: Partition,
+        commands: &Pipeline,
+        sent: Option<Sent>,
+    ) -> Result<Value, StoreError> {
+        let mut values = self.send(partition, commands, |values| values.last(), sent).await?;
         values.pop().ok_or_else(|| unreadable(&"an answer"))
     }
 
     /// Sends commands about one partition, all of which have to succeed, and may be repeated.
     pub(super) async fn run_all(&self, partition: Partition, commands: &Pipeline) -> Result<Vec<Value>, StoreError> {
         let first_error = |values: &[Value]| values.iter().position(|value| matches!(value, Value::ServerError(_)));
-        self.send(partition, commands, |values| first_error(values).and_then(|at| values.get(at))).await
+        self.send(partition, commands, |values| first_error(values).and_then(|at| values.get(at)), None).await
     }
 
     async fn send(
@@ -265,12 +275,16 @@ impl Routes {
         partition: Partition,
         commands: &Pipeline,
         deciding: impl Fn(&[Value]) -> Option<&Value>,
+        mut sent: Option<Sent>,
     ) -> Result<Vec<Value>, StoreError> {
         let mut resends = 0;
         loop {
             let link = self.link(partition)?;
-            let sent = link.send(commands).await;
-            let (values, server) = match sent {
+            let came = match sent.take() {
+                Some(came) => came,
+                None => link.send(commands).await,
+            };
+            let (values, server) = match came {
                 Ok(sent) => sent,
                 Err(error) => {
                     self.wanted.notify_one();
@@ -281,7 +295,7 @@ impl Routes {
                 Some(Value::ServerError(error)) => error,
                 _ => return Ok(values),
             };
-            let problem = answered(&server, error);
+            let problem = answered(&*server, error);
             match error.code() {
                 // None of these ran. Where another command of the same pipeline did, it may run again.
                 "NOSCRIPT" if resends < RESENDS_MAX => self.load_scripts(&link).await?,
@@ -297,7 +311,7 @@ impl Routes {
         }
     }
 
-    async fn load_scripts(&self, link: &Link) -> Result<(), StoreError> {
+    async fn load_scripts(&self, link: &Rc<Link>) -> Result<(), StoreError> {
         let mut loads = Pipeline::new();
         for script in self.setup.scripts.all() {
             loads.cmd("SCRIPT").arg("LOAD").arg(&script.text);

@@ -6,7 +6,7 @@ use redis::{Pipeline, Value, cmd};
 use super::entities::{call, just};
 use super::faults::unreadable;
 use super::keys::encode_incarnation;
-use super::routes::Routes;
+use super::lane::Connections;
 use crate::store::{Beat, Incarnation, Joined, Member, OVERDUE_MS, Roster, Slice, Status, StoreError};
 
 /// Rows of silos that are gone are kept so long, in ms, however many there are.
@@ -16,7 +16,7 @@ const ROWS_KEPT: usize = 1_000;
 
 /// The table of members, on the thread of its connection.
 pub(super) struct Table {
-    pub(super) routes: Rc<Routes>,
+    pub(super) routes: Rc<Connections>,
 }
 
 /// A row, and what only the store knows of it.
