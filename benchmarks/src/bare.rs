@@ -54,8 +54,8 @@ impl Bare {
         }
         let mut words = repeatable_commit();
         words[3] = key(0);
-        let answer: Vec<String> = cmd(&words[0]).arg(&words[1..]).query_async(&mut connection).await.expect("answers");
-        assert_eq!(answer[0], "OK", "the commit that redis-benchmark repeats");
+        let life: String = cmd(&words[0]).arg(&words[1..]).query_async(&mut connection).await.expect("it is applied");
+        assert_eq!(life, GENERATION, "the commit that redis-benchmark repeats");
         let versions = Arc::new((0..entities).map(|_| AtomicU64::new(0)).collect());
         Self { connection, entities, commits: Arc::default(), versions }
     }
@@ -77,9 +77,9 @@ impl Bare {
     async fn commit(mut self, entity: u64) {
         let version = self.versions[entity as usize].fetch_add(1, Ordering::Relaxed);
         let commit = format!("{:032x}", self.commits.fetch_add(1, Ordering::Relaxed) + 1);
-        let answer: Vec<String> =
-            commit_of(entity, version, &commit).query_async(&mut self.connection).await.expect("answers");
-        assert_eq!(answer[0], "OK", "a commit of entity {entity}, version {version}");
+        let command = commit_of(entity, version, &commit);
+        let life: String = command.query_async(&mut self.connection).await.expect("it is applied");
+        assert_eq!(life, GENERATION, "a commit of entity {entity}, version {version}");
     }
 
     /// So many claims in flight, each of an entity that nobody has claimed before.

@@ -1,13 +1,14 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, Value, cmd};
+use redis::{Cmd, Pipeline, RedisWrite, Value, cmd};
 use tokio::task::spawn_local;
 
 use super::faults::{failed, unreadable};
-use super::keys::{self, decode_field, decode_id, decode_value, encode_field, encode_id, encode_value};
+use super::keys::{self, decode_field, decode_id, decode_value, encode_field, encode_id};
 use super::lane::{Connections, Reply};
 use super::link::Sent;
 use super::scripts::Script;
@@ -35,29 +36,38 @@ pub(super) fn just(command: Cmd) -> Pipeline {
     pipeline
 }
 
-/// What a script answered: a word, the life of the data, and what follows.
+/// What a script answered: a word, the life of the data, and what follows. The life alone stands for OK, since that is what
+/// commits are answered with.
 struct Answer {
-    word: String,
+    word: Cow<'static, str>,
     life: u64,
     rest: Vec<Value>,
 }
 
 impl Answer {
     fn read(value: Value, of: &EntityId) -> Result<Self, StoreError> {
-        let Value::Array(values) = value else { return Err(unreadable(of)) };
+        let values = match value {
+            Value::Array(values) => values,
+            life => {
+                let life = redis::from_redis_value(life).map_err(|_| unreadable(of))?;
+                return Ok(Self { word: "OK".into(), life, rest: Vec::new() });
+            }
+        };
         let mut values = values.into_iter();
         let word: Option<String> = values.next().and_then(|word| redis::from_redis_value(word).ok());
         let life = values.next().map_or(Some(0), |life| redis::from_redis_value(life).ok());
         match (word, life) {
-            (Some(word), Some(life)) => Ok(Self { word, life, rest: values.collect() }),
+            (Some(word), Some(life)) => Ok(Self { word: word.into(), life, rest: values.collect() }),
             _ => Err(unreadable(of)),
         }
     }
 }
 
 fn is_ok(value: &Value) -> bool {
-    let word = if let Value::Array(values) = value { values.first() } else { None };
-    matches!(word, Some(Value::BulkString(word)) if word == b"OK")
+    match value {
+        Value::Array(values) => matches!(values.first(), Some(Value::BulkString(word)) if word == b"OK"),
+        value => matches!(value, Value::BulkString(_)),
+    }
 }
 
 /// Reads and writes of entities, on the thread of their connections.
@@ -130,7 +140,10 @@ impl Entities {
         let mut command = call(&setup.scripts.claim, 2);
         command.arg(self.entity_key(&claim.id)).arg(setup.life_key(partition));
         command.arg(keys::encode_incarnation(claim.owner)).arg(keys::encode_number(claim.nonce));
-        command.arg(claim.over.map(keys::encode_incarnation).unwrap_or_default());
+        match claim.over {
+            Some(over) => command.arg(keys::encode_incarnation(over)),
+            None => command.arg(""),
+        };
         let (again, asked) = (just(command.clone()), claim.clone());
         self.begin(
             claim.id.clone(),
@@ -146,7 +159,7 @@ impl Entities {
 
     fn claimed(&self, claim: &Claim, mut answer: Answer) -> Result<Claimed, StoreError> {
         let found = answer.rest.pop().ok_or_else(|| unreadable(&claim.id))?;
-        let claimed = match answer.word.as_str() {
+        let claimed = match &*answer.word {
             "TAKEN" => Claimed::Taken { owner: read_incarnation(found).ok_or_else(|| unreadable(&claim.id))? },
             "OK" => {
                 let (record, tombstones) = read_record(found, claim, answer.life)?;
@@ -186,22 +199,30 @@ impl Entities {
             add.arg(setup.keys.letters(partition)).arg(0).arg(&id);
             add
         });
-        let wake = commit.wake.map(|wake| wake.to_string()).unwrap_or_default();
-        let mut command = call(&setup.scripts.commit, 4);
-        command.arg(self.entity_key(&commit.id)).arg(setup.life_key(partition));
+        let entity = self.entity_key(&commit.id);
+        let applied = keys::encode_number(commit.commit);
+        // One allocation for the words and one for where each ends: this is the command that is sent most.
+        let words = 22 + 2 * (commit.puts.len() + commit.removes.len());
+        let names = setup.life_key(partition).len() + setup.keys.agenda(partition).len() * 2;
+        let bytes = 320 + entity.len() + names + id.len() + commit.bytes() as usize + 64 * commit.puts.len();
+        let mut command = Cmd::with_capacity(words, bytes);
+        command.arg("EVALSHA").arg(&setup.scripts.commit.digest).arg("4");
+        command.arg(&entity[..]).arg(setup.life_key(partition));
         command.arg(setup.keys.agenda(partition)).arg(setup.keys.letters(partition));
         push_fence(&mut command, &commit.fence);
-        let applied = keys::encode_number(commit.commit);
-        command.arg(commit.generation).arg(&applied).arg(commit.version).arg(&wake).arg(id).arg(u8::from(lettered));
-        command.arg(keys::VERSION).arg(commit.version.saturating_add(1)).arg(keys::COMMIT).arg(&applied);
-        command.arg(keys::WAKE).arg(&wake);
+        command.arg(commit.generation).arg(applied).arg(commit.version);
+        push_wake(&mut command, commit.wake);
+        command.arg(&id[..]).arg(if lettered { "1" } else { "0" });
+        command.arg(keys::VERSION).arg(commit.version.saturating_add(1)).arg(keys::COMMIT).arg(applied);
+        command.arg(keys::WAKE);
+        push_wake(&mut command, commit.wake);
         match &commit.state {
             StateWrite::Keep => {}
-            StateWrite::Put(state) => drop(command.arg(keys::STATE).arg(encode_value(state))),
+            StateWrite::Put(state) => push_value(command.arg(keys::STATE), state),
             StateWrite::Delete => drop(command.arg(keys::STATE).arg("")),
         }
         for (field, value) in &commit.puts {
-            command.arg(encode_field(field)).arg(encode_value(value));
+            push_value(command.arg(encode_field(field)), value);
         }
         for field in &commit.removes {
             command.arg(encode_field(field)).arg("");
@@ -224,7 +245,7 @@ impl Entities {
         self.commands_of(commit).into_iter().for_each(|command| _ = commands.add_command(command));
         let mut sent = Some(sent);
         for _ in 0..RESENDS_MAX {
-            return Ok(match self.ask(&commit.id, &commands, sent.take()).await?.word.as_str() {
+            return Ok(match self.ask(&commit.id, &commands, sent.take()).await?.word.as_ref() {
                 "OK" => self.applied(commit),
                 "AGAIN" => Committed::Done,
                 "SUPERSEDED" => Committed::Refused(Refusal::Superseded),
@@ -247,10 +268,10 @@ impl Entities {
         swept.retain(|name| !removes.contains(name));
         let mut commands = Pipeline::new();
         if let Some(wake) = trim.wake {
-            commands.cmd("ZADD").arg(&agenda).arg("LT").arg(keys::score(wake)).arg(&id);
+            commands.cmd("ZADD").arg(agenda).arg("LT").arg(keys::score(wake)).arg(&id);
         }
         let mut command = call(&setup.scripts.trim, 3);
-        command.arg(self.entity_key(&trim.id)).arg(setup.life_key(partition)).arg(&agenda);
+        command.arg(self.entity_key(&trim.id)).arg(setup.life_key(partition)).arg(agenda);
         push_fence(&mut command, &trim.fence);
         command
             .arg(trim.generation)
@@ -261,7 +282,7 @@ impl Entities {
         commands.add_command(command);
         for _ in 0..RESENDS_MAX {
             let answer = self.ask(&trim.id, &commands, None).await?;
-            match answer.word.as_str() {
+            match &*answer.word {
                 "OK" => {}
                 "MARKED" => {
                     swept.extend(removes);
@@ -269,7 +290,7 @@ impl Entities {
                 }
                 "HINT" => {
                     let mut hint = call(&setup.scripts.hint, 1);
-                    hint.arg(&agenda).arg(keys::score(trim.wake.unwrap_or_default())).arg(&id);
+                    hint.arg(agenda).arg(keys::score(trim.wake.unwrap_or_default())).arg(&id);
                     self.routes.run(partition, &just(hint)).await?;
                     continue;
                 }
@@ -308,9 +329,11 @@ impl Entities {
         let mut command = cmd("HMGET");
         command.arg(self.entity_key(&id)).arg(keys::OWNER).arg(keys::NONCE).arg(keys::EPOCH);
         let value = self.routes.run(self.partition(&id), &just(command)).await?;
-        let found: Vec<Option<String>> = redis::from_redis_value(value).map_err(|_| unreadable(&id))?;
-        let [owner, nonce, epoch] = fence_words(&fence);
-        Ok(found == [Some(owner), Some(nonce), Some(epoch)])
+        let found: [Option<Bytes>; 3] = redis::from_redis_value(value).map_err(|_| unreadable(&id))?;
+        let [owner, nonce, epoch] = found.each_ref().map(Option::as_deref);
+        Ok(owner == Some(keys::encode_incarnation(fence.owner).as_str().as_bytes())
+            && nonce == Some(keys::encode_number(fence.nonce).as_str().as_bytes())
+            && epoch == Some(fence.epoch.to_string().as_bytes()))
     }
 
     /// Deletes tombstones when it is worth a command.
@@ -446,14 +469,21 @@ impl Entities {
     }
 }
 
-fn fence_words(fence: &Fence) -> [String; 3] {
-    [keys::encode_incarnation(fence.owner), keys::encode_number(fence.nonce), fence.epoch.to_string()]
+fn push_fence(command: &mut Cmd, fence: &Fence) {
+    command.arg(keys::encode_incarnation(fence.owner)).arg(keys::encode_number(fence.nonce)).arg(fence.epoch);
 }
 
-fn push_fence(command: &mut Cmd, fence: &Fence) {
-    for word in fence_words(fence) {
-        command.arg(word);
-    }
+fn push_wake(command: &mut Cmd, wake: Option<u64>) {
+    match wake {
+        Some(wake) => command.arg(wake),
+        None => command.arg(""),
+    };
+}
+
+fn push_value(command: &mut Cmd, value: &[u8]) {
+    let mut stored = command.writer_for_next_arg();
+    // Writing to memory can't fail.
+    let _ = keys::write_value(&mut stored, value);
 }
 
 fn read_incarnation(value: Value) -> Option<Incarnation> {

@@ -46,10 +46,12 @@
 //! | `s:<incarnation>` `t:<incarnation>` | its status, and since when, in ms |
 //! | `j:<incarnation>` | `<version>:<ms>`: when it joined |
 
-use std::fmt::Write;
+use std::io::{self, Write};
 
 use bytes::Bytes;
+use redis::{RedisWrite, ToRedisArgs};
 use uuid::Uuid;
+use uuid::fmt::Simple;
 
 use crate::store::{Field, Incarnation};
 use crate::wire::{EntityId, Partition};
@@ -65,15 +67,27 @@ pub(super) const COMMIT: &[u8] = b"c";
 pub(super) const WAKE: &[u8] = b"w";
 pub(super) const STATE: &[u8] = b"s";
 
-/// The names of one cluster's keys.
+/// The names of one cluster's keys. Those of the partitions are put together once: nearly every command names some.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     cluster: String,
+    /// Of a single server.
+    life: Box<str>,
+    partitions: Box<[Names]>,
+}
+
+#[derive(Debug, Clone)]
+struct Names {
+    /// What the names of its entities begin with.
+    entity: Box<str>,
+    agenda: Box<str>,
+    letters: Box<str>,
+    life: Box<str>,
 }
 
 impl Keys {
     /// `Err`: what is wrong with the name.
-    pub(super) fn new(cluster: &str) -> Result<Self, String> {
+    pub(super) fn new(cluster: &str, partitions: u16) -> Result<Self, String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if cluster.is_empty() || cluster.len() > CLUSTER_BYTES_MAX || !cluster.chars().all(plain) {
             return Err(format!(
@@ -81,7 +95,12 @@ impl Keys {
                  '-', '_' and '.'"
             ));
         }
-        Ok(Self { cluster: cluster.to_owned() })
+        let names = |partition: Partition| {
+            let of = |what: &str| format!("grange:{{{cluster}:{partition}}}:{what}").into_boxed_str();
+            Names { entity: of("e:"), agenda: of("agenda"), letters: of("letters"), life: of("life") }
+        };
+        let life = format!("grange:{{{cluster}}}:life").into_boxed_str();
+        Ok(Self { cluster: cluster.to_owned(), life, partitions: (0..partitions).map(names).collect() })
     }
 
     /// The slot of a partition in a Redis Cluster.
@@ -95,25 +114,27 @@ impl Keys {
     }
 
     pub(super) fn entity(&self, partition: Partition, id: &EntityId) -> Vec<u8> {
-        let mut key = self.of(partition, "e:").into_bytes();
-        key.extend(encode_id(id));
+        let begin = self.of(partition).entity.as_bytes();
+        let mut key = Vec::with_capacity(begin.len() + id_bytes_max(id));
+        key.extend(begin);
+        push_id(&mut key, id);
         key
     }
 
-    pub(super) fn agenda(&self, partition: Partition) -> String {
-        self.of(partition, "agenda")
+    pub(super) fn agenda(&self, partition: Partition) -> &str {
+        &self.of(partition).agenda
     }
 
-    pub(super) fn letters(&self, partition: Partition) -> String {
-        self.of(partition, "letters")
+    pub(super) fn letters(&self, partition: Partition) -> &str {
+        &self.of(partition).letters
     }
 
-    pub(super) fn partition_life(&self, partition: Partition) -> String {
-        self.of(partition, "life")
+    pub(super) fn partition_life(&self, partition: Partition) -> &str {
+        &self.of(partition).life
     }
 
-    pub(super) fn server_life(&self) -> String {
-        self.shared("life")
+    pub(super) fn server_life(&self) -> &str {
+        &self.life
     }
 
     pub(super) fn members(&self) -> String {
@@ -124,8 +145,9 @@ impl Keys {
         self.shared("renewals")
     }
 
-    fn of(&self, partition: Partition, what: &str) -> String {
-        format!("grange:{{{}:{partition}}}:{what}", self.cluster)
+    /// A partition is the rest of a division by how many there are.
+    fn of(&self, partition: Partition) -> &Names {
+        &self.partitions[usize::from(partition)]
     }
 
     fn shared(&self, what: &str) -> String {
@@ -142,9 +164,20 @@ fn slot(tag: &[u8]) -> u16 {
 
 /// The name of an entity within its partition.
 pub(super) fn encode_id(id: &EntityId) -> Vec<u8> {
-    let mut encoded = format!("{}:{}", id.kind.len(), id.kind).into_bytes();
-    encoded.extend(&id.key);
+    let mut encoded = Vec::with_capacity(id_bytes_max(id));
+    push_id(&mut encoded, id);
     encoded
+}
+
+fn push_id(bytes: &mut Vec<u8>, id: &EntityId) {
+    // Writing to memory can't fail.
+    let _ = write!(bytes, "{}:", id.kind.len());
+    bytes.extend(id.kind.as_bytes());
+    bytes.extend(&id.key);
+}
+
+fn id_bytes_max(id: &EntityId) -> usize {
+    8 + id.kind.len() + id.key.len()
 }
 
 pub(super) fn decode_id(encoded: &[u8]) -> Option<EntityId> {
@@ -186,8 +219,9 @@ pub(super) fn decode_field(name: &[u8]) -> Option<Field> {
 }
 
 /// A value as it is stored: never empty, so that a tombstone is none.
-pub(super) fn encode_value(value: &[u8]) -> Vec<u8> {
-    [b"=", value].concat()
+pub(super) fn write_value(stored: &mut impl Write, value: &[u8]) -> io::Result<()> {
+    stored.write_all(b"=")?;
+    stored.write_all(value)
 }
 
 /// `Ok(None)`: a tombstone. `Err`: not written by grange.
@@ -200,15 +234,30 @@ pub(super) fn decode_value(stored: &[u8]) -> Result<Option<Bytes>, ()> {
 }
 
 /// An owner or an incarnation.
-pub(super) fn encode_incarnation(incarnation: Incarnation) -> String {
-    incarnation.as_simple().to_string()
+pub(super) fn encode_incarnation(incarnation: Incarnation) -> Digits {
+    let mut digits = [0; Simple::LENGTH];
+    incarnation.as_simple().encode_lower(&mut digits);
+    Digits(digits)
 }
 
-pub(super) fn encode_number(number: u128) -> String {
-    let mut text = String::with_capacity(32);
-    // Writing to a string can't fail.
-    let _ = write!(text, "{number:032x}");
-    text
+pub(super) fn encode_number(number: u128) -> Digits {
+    encode_incarnation(Uuid::from_u128(number))
+}
+
+/// 32 hexadecimal ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digits([u8; Simple::LENGTH]);
+
+impl Digits {
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl ToRedisArgs for Digits {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        out.write_arg(&self.0);
+    }
 }
 
 /// A time as the score of a sorted set, which is a double: rather too early than too late.
@@ -257,9 +306,9 @@ mod tests {
     #[test]
     fn a_name_that_could_be_taken_for_another_is_no_clusters() {
         for name in ["", "a:1", "a}", "{a", "a b", "a*", "ä", &"a".repeat(65)] {
-            assert!(Keys::new(name).is_err(), "{name}");
+            assert!(Keys::new(name, 1).is_err(), "{name}");
         }
-        assert_eq!(Keys::new("bank-2").unwrap().agenda(7), "grange:{bank-2:7}:agenda");
+        assert_eq!(Keys::new("bank-2", 8).unwrap().agenda(7), "grange:{bank-2:7}:agenda");
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl RedisStore {
     /// [`StoreError::Failed`]: it can't be reached, or is too old. [`StoreError::Refused`]: it does not let us in, or is
     /// a replica.
     pub async fn connect(options: RedisOptions) -> Result<Self, StoreError> {
-        let keys = Keys::new(&options.cluster).map_err(failed)?;
+        let keys = Keys::new(&options.cluster, options.partitions).map_err(failed)?;
         if options.partitions == 0 {
             return Err(failed("a cluster has at least one partition"));
         }

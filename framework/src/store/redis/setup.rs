@@ -22,7 +22,7 @@ pub(super) struct Setup {
 
 impl Setup {
     /// Where the life of this partition's data is written.
-    pub(super) fn life_key(&self, partition: Partition) -> String {
+    pub(super) fn life_key(&self, partition: Partition) -> &str {
         if self.clustered { self.keys.partition_life(partition) } else { self.keys.server_life() }
     }
 }

@@ -157,7 +157,7 @@ impl Table {
         command.arg(self.members());
         for who in &gone {
             let who = encode_incarnation(*who);
-            command.arg(["r", "s", "j", "t"].map(|what| format!("{what}:{who}")).as_slice());
+            command.arg(["r", "s", "j", "t"].map(|what| format!("{what}:{}", who.as_str())).as_slice());
         }
         self.ask(&just(command)).await?;
         self.forget_renewals(&gone).await

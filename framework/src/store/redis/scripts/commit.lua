@@ -4,6 +4,7 @@
 -- KEYS 1 entity, 2 life, 3 agenda, 4 letters.
 -- ARGV 1 owner, 2 nonce, 3 epoch, 4 generation, 5 commit, 6 version, 7 wake or '', 8 id, 9 '1' with dead letters,
 --   10 ... field, value, ...: what HSET is given, the head of the record included.
+-- Answers the life alone, where it was applied: nearly all are.
 local generation = redis.call('HGET', KEYS[2], 'g')
 if not generation then return {'LIFE'} end
 local head = redis.call('HMGET', KEYS[1], 'c', 'o', 'n', 'e', 'v')
@@ -18,4 +19,4 @@ if ARGV[7] ~= '' then
 end
 if ARGV[9] == '1' and not redis.call('ZSCORE', KEYS[4], ARGV[8]) then return {'HINT', generation} end
 redis.call('HSET', KEYS[1], unpack(ARGV, 10))
-return {'OK', generation}
+return generation
