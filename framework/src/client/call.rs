@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use crate::client::alarm::Alarm;
 use crate::client::{Ask, Continuation, Message};
+use crate::cluster::Relay;
 use crate::entity::{
     Durable, Entity, Gate, Head, Job, LAG_MS, Method, Named, NoEntry, Origin, RawRef, Realm, Request, Slot, Source,
-    Tick, Ticket, Typed, Wait,
+    Tick, Ticket, Typed, Wait, Waking,
 };
 use crate::{CallError, Never};
 
@@ -213,7 +214,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
                 Err(back) => job = back,
                 Ok(call) => {
                     progress.made_progress();
-                    if let Poll::Ready(answer) = slot.poll(context) {
+                    if let Poll::Ready(answer) = slot.poll(context, waking) {
                         note_failure(origin.as_deref(), &answer);
                         return Poll::Ready(answer);
                     }
@@ -239,7 +240,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
             }
             None => {
                 // The waker is there before anybody can answer: from here on the slot is another thread's.
-                let _pending = slot.poll(context);
+                let _pending = slot.poll(context, waking);
                 self.wait(Asked { slot, ticket, deadline, call, held: None, origin, again });
                 port.deliver(job);
                 return Poll::Pending;
@@ -304,7 +305,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
                 }
                 continue;
             }
-            let answer = match asked.slot.poll(context) {
+            let answer = match asked.slot.poll(context, waking) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(answer) => answer,
             };
@@ -407,6 +408,11 @@ impl<E: Entity, T, X> Drop for Call<E, T, X> {
     fn drop(&mut self) {
         self.end(false);
     }
+}
+
+/// Who wakes the caller that is being polled.
+fn waking() -> Option<Arc<dyn Waking>> {
+    Relay::current().map(|relay| relay as Arc<dyn Waking>)
 }
 
 /// A number for the next sending of an ask; one that a turn makes is waited for under it.

@@ -19,7 +19,7 @@ use crate::CallError;
 use crate::clock::{Clock, Tick};
 use crate::cluster::lodging::{LOOKS_APART_MS, Lodging, STILL_LOOKS, STILL_MS};
 use crate::cluster::peer::{Peer, Posted, State, Up};
-use crate::cluster::relay::{self, Relay};
+use crate::cluster::relay::wake_overdue;
 use crate::cluster::trip::Trip;
 use crate::cluster::{Hints, Home, Route, Table};
 use crate::entity::{Errand, Far, unhosted};
@@ -278,11 +278,6 @@ impl Courier {
         self.wait(why, trip);
     }
 
-    fn trip(&self, errand: Box<dyn Errand>) -> Trip {
-        let relayed = errand.is_own() && !self.lodging.is_shared();
-        Trip::new(errand, relayed.then(Relay::current).flatten())
-    }
-
     /// Gives back a trip that is over, to be dropped when no lock is held.
     fn transmit(&self, up: &mut Up, mut trip: Trip, body: &Body) -> Result<Option<Trip>, Stuck> {
         let now = self.clock.tick();
@@ -352,9 +347,7 @@ impl Courier {
             let Some(courier) = me.upgrade() else { return };
             let woken = tokio::time::timeout(ROUND, courier.changed.notified()).await.is_ok();
             courier.resume(woken);
-            if !courier.lodging.is_simulated() {
-                relay::finish_overdue();
-            }
+            wake_overdue();
             rounds += 1;
             if rounds.is_multiple_of(5) {
                 courier.leave_what_stands_still();
@@ -515,10 +508,10 @@ fn overloaded(what: &str) -> CallError {
 
 impl Far for Courier {
     fn carry(&self, errand: Box<dyn Errand>) {
-        self.go(self.trip(errand));
+        self.go(Trip::new(errand));
     }
     fn carry_to_owner(&self, errand: Box<dyn Errand>) {
-        let mut trip = self.trip(errand);
+        let mut trip = Trip::new(errand);
         trip.hops = HOPS_MAX;
         self.go(trip);
     }

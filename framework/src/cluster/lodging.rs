@@ -51,20 +51,6 @@ impl Lodging {
         self.callers.as_ref().filter(|_| !self.left.load(Ordering::Acquire))
     }
 
-    /// Whether whoever asks is polled in the runtime of the connections, so that an answer wakes it from within.
-    pub(super) fn is_shared(&self) -> bool {
-        if self.is_simulated() {
-            return true;
-        }
-        let Some(guest) = self.guest() else { return false };
-        tokio::task::try_id().is_some() && Handle::try_current().is_ok_and(|current| current.id() == guest.id())
-    }
-
-    /// Everything runs on one thread, and answers need no relay.
-    pub(super) fn is_simulated(&self) -> bool {
-        self.own.is_simulated()
-    }
-
     /// The callers' runtime does not run, or is gone.
     pub(super) fn leave(&self) {
         if self.callers.is_some() && !self.left.swap(true, Ordering::AcqRel) {

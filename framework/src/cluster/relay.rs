@@ -1,7 +1,7 @@
-//! Answers that came together go to their callers together.
+//! Callers of one runtime are woken together.
 //!
-//! A connection's task that wakes each caller of another runtime by itself makes a system call for each. So it hands the
-//! answers to a task in the runtime of their callers, which is woken once, and wakes them from within.
+//! Who wakes each caller of another runtime by itself makes a system call for each. So it hands the wakers to a task in the
+//! runtime of those callers, which is woken once, and wakes them from within.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -9,12 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
-use crate::CallError;
-use crate::entity::Errand;
+use crate::entity::Waking;
 
 /// A runtime that does not run for so long may have been left for good, with its calls polled elsewhere.
 const PATIENCE: Duration = Duration::from_millis(40);
@@ -27,92 +25,84 @@ thread_local! {
 static ALL: Mutex<Vec<Weak<Relay>>> = Mutex::new(Vec::new());
 
 /// The way into one runtime, for one of its threads.
-#[derive(Default)]
-pub(crate) struct Relay(Mutex<Queue>);
+pub(crate) struct Relay {
+    runtime: Id,
+    queue: Mutex<Queue>,
+}
 
 #[derive(Default)]
 struct Queue {
-    answers: Vec<Answered>,
+    wakers: Vec<Waker>,
     /// Since when the first of them waits.
     since: Option<Instant>,
     /// The task sleeps: the first who has something for it wakes it.
-    waker: Option<Waker>,
+    sleeping: Option<Waker>,
     closed: bool,
-}
-
-/// An errand that is over.
-pub(crate) struct Answered {
-    pub(crate) errand: Box<dyn Errand>,
-    pub(crate) answer: Result<Bytes, CallError>,
-}
-
-impl Answered {
-    pub(crate) fn finish(self) {
-        match self.answer {
-            Ok(outcome) => self.errand.outcome(&outcome),
-            Err(error) => self.errand.fail(error),
-        }
-    }
 }
 
 impl Relay {
     /// Into the runtime whose task is being polled; `None`: it is none of tokio's.
     pub(crate) fn current() -> Option<Arc<Self>> {
         tokio::task::try_id()?;
-        let runtime = Handle::try_current().ok()?;
-        let id = runtime.id();
+        let handle = Handle::try_current().ok()?;
+        let runtime = handle.id();
         OF_THREAD.with_borrow_mut(|relays| {
-            let known = relays.iter().find(|(known, _)| *known == id).and_then(|(_, relay)| relay.upgrade());
+            let known = relays.iter().find(|(known, _)| *known == runtime).and_then(|(_, relay)| relay.upgrade());
             if known.is_some() {
                 return known;
             }
-            let relay = Arc::new(Self::default());
-            relays.retain(|(known, relay)| *known != id && relay.strong_count() > 0);
-            relays.push((id, Arc::downgrade(&relay)));
+            let relay = Arc::new(Self { runtime, queue: Mutex::default() });
+            relays.retain(|(known, relay)| *known != runtime && relay.strong_count() > 0);
+            relays.push((runtime, Arc::downgrade(&relay)));
             let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|relay| relay.strong_count() > 0);
             all.push(Arc::downgrade(&relay));
-            runtime.spawn(Carrying(relay.clone()));
+            handle.spawn(Carrying(relay.clone()));
             Some(relay)
         })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands an answer over; one whose runtime has ended is finished here.
-    pub(crate) fn push(&self, answered: Answered) {
-        let waker = {
-            let mut queue = self.queue();
-            if queue.closed {
-                drop(queue);
-                return answered.finish();
-            }
-            queue.since.get_or_insert_with(Instant::now);
-            queue.answers.push(answered);
-            queue.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn take(&self) -> Vec<Answered> {
+    fn take(&self) -> Vec<Waker> {
         let mut queue = self.queue();
         queue.since = None;
-        std::mem::take(&mut queue.answers)
+        std::mem::take(&mut queue.wakers)
     }
 }
 
-/// Finishes what waits for runtimes that do not run.
-pub(crate) fn finish_overdue() {
+impl Waking for Relay {
+    /// From within the runtime, or where that has ended, at once.
+    fn wake(self: Arc<Self>, waker: Waker) {
+        if Handle::try_current().is_ok_and(|here| here.id() == self.runtime) {
+            return waker.wake();
+        }
+        let sleeping = {
+            let mut queue = self.queue();
+            if queue.closed {
+                drop(queue);
+                return waker.wake();
+            }
+            queue.since.get_or_insert_with(Instant::now);
+            queue.wakers.push(waker);
+            queue.sleeping.take()
+        };
+        if let Some(sleeping) = sleeping {
+            sleeping.wake();
+        }
+    }
+}
+
+/// Wakes who waits for runtimes that do not run.
+pub(crate) fn wake_overdue() {
     let late: Vec<Arc<Relay>> = {
         let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         let late = |relay: &Arc<Relay>| relay.queue().since.is_some_and(|since| since.elapsed() > PATIENCE);
         all.iter().filter_map(Weak::upgrade).filter(late).collect()
     };
-    late.iter().flat_map(|relay| relay.take()).for_each(Answered::finish);
+    late.iter().flat_map(|relay| relay.take()).for_each(Waker::wake);
 }
 
 /// The relay's task, until its runtime ends.
@@ -122,16 +112,16 @@ impl Future for Carrying {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let answers = {
+        let wakers = {
             let mut queue = self.0.queue();
             queue.since = None;
-            if queue.answers.is_empty() {
-                queue.waker = Some(context.waker().clone());
+            if queue.wakers.is_empty() {
+                queue.sleeping = Some(context.waker().clone());
                 return Poll::Pending;
             }
-            std::mem::take(&mut queue.answers)
+            std::mem::take(&mut queue.wakers)
         };
-        answers.into_iter().for_each(Answered::finish);
+        wakers.into_iter().for_each(Waker::wake);
         // What came meanwhile waits for those that were woken.
         context.waker().wake_by_ref();
         Poll::Pending
@@ -141,51 +131,30 @@ impl Future for Carrying {
 impl Drop for Carrying {
     fn drop(&mut self) {
         self.0.queue().closed = true;
-        self.0.take().into_iter().for_each(Answered::finish);
+        self.0.take().into_iter().for_each(Waker::wake);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::task::Wake;
+    use std::thread::{self, ThreadId};
 
     use super::*;
-    use crate::clock::Tick;
-    use crate::wire::{EntityId, Manner};
 
-    /// Says from which thread it was finished.
-    struct Told(Sender<std::thread::ThreadId>, EntityId);
+    /// Says from which thread it was woken.
+    struct Told(Mutex<Sender<ThreadId>>);
 
-    impl Errand for Told {
-        fn to(&self) -> &EntityId {
-            &self.1
+    impl Wake for Told {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.lock().unwrap().send(thread::current().id());
         }
-        fn deadline(&self) -> Tick {
-            Tick::MAX
-        }
-        fn is_abandoned(&self) -> bool {
-            false
-        }
-        fn manner(&self) -> Manner {
-            Manner::Read
-        }
-        fn is_own(&self) -> bool {
-            true
-        }
-        fn write(&self, _: &mut Vec<u8>) -> Result<(), CallError> {
-            Err(CallError::Timeout)
-        }
-        fn deliver_here(self: Box<Self>) {}
-        fn outcome(self: Box<Self>, _: &[u8]) {
-            let _ = self.0.send(std::thread::current().id());
-        }
-        fn fail(self: Box<Self>, _: CallError) {}
     }
 
-    fn answered() -> (Answered, Receiver<std::thread::ThreadId>) {
-        let (told, finished) = channel();
-        let errand = Box::new(Told(told, EntityId::new("A", "a")));
-        (Answered { errand, answer: Ok(Bytes::new()) }, finished)
+    fn waker() -> (Waker, Receiver<ThreadId>) {
+        let (told, woken) = channel();
+        (Arc::new(Told(Mutex::new(told))).into(), woken)
     }
 
     /// A runtime, and the relay into it.
@@ -199,39 +168,47 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_finished_in_the_runtime_of_their_callers() {
+    fn callers_are_woken_in_their_runtime() {
         let (runtime, relay) = runtime();
-        let here = std::thread::current().id();
+        let here = thread::current().id();
         // Where this thread is kept waiting, another test's courier may help out.
         let at_home = (0..100).any(|_| {
-            let ((one, first), (other, second)) = (answered(), answered());
+            let ((one, first), (other, second)) = (waker(), waker());
             let relay = relay.clone();
-            let elsewhere = move || [one, other].into_iter().for_each(|answered| relay.push(answered));
-            std::thread::spawn(elsewhere).join().unwrap();
+            let elsewhere = move || [one, other].into_iter().for_each(|waker| relay.clone().wake(waker));
+            thread::spawn(elsewhere).join().unwrap();
             runtime.block_on(tokio::task::yield_now());
-            let finished = [first.recv().unwrap(), second.recv().unwrap()];
-            finished == [here, here]
+            let woken = [first.recv().unwrap(), second.recv().unwrap()];
+            woken == [here, here]
         });
         assert!(at_home);
     }
 
     #[test]
-    fn who_has_left_its_runtime_hears_all_the_same() {
+    fn in_their_own_runtime_they_are_woken_at_once() {
         let (runtime, relay) = runtime();
-        let (late, finished) = answered();
-        relay.push(late);
+        let (waker, woken) = waker();
+        runtime.block_on(async { relay.wake(waker) });
+        assert!(woken.try_recv().is_ok());
+    }
+
+    #[test]
+    fn who_has_left_its_runtime_is_woken_all_the_same() {
+        let (runtime, relay) = runtime();
+        let (late, woken) = waker();
+        relay.clone().wake(late);
         let end = Instant::now() + Duration::from_secs(10);
-        while finished.try_recv().is_err() {
-            assert!(Instant::now() < end, "an answer waits for a runtime that does not run");
-            finish_overdue();
-            std::thread::yield_now();
+        while woken.try_recv().is_err() {
+            assert!(Instant::now() < end, "a caller waits for a runtime that does not run");
+            wake_overdue();
+            thread::yield_now();
         }
-        let (last, finished) = answered();
-        relay.push(last);
+        let (last, woken) = waker();
+        relay.clone().wake(last);
         drop(runtime);
-        assert!(finished.try_recv().is_ok(), "what waited when the runtime ended");
-        let (after, finished) = answered();
-        relay.push(after);
-        assert!(finished.try_recv().is_ok(), "what came after its end");
+        assert!(woken.try_recv().is_ok(), "who waited when the runtime ended");
+        let (after, woken) = waker();
+        relay.wake(after);
+        assert!(woken.try_recv().is_ok(), "who came after its end");
     }
 }

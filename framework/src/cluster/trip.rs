@@ -1,10 +1,7 @@
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::CallError;
 use crate::clock::Tick;
-use crate::cluster::relay::{Answered, Relay};
 use crate::entity::Errand;
 
 /// An errand on its way: where it went astray, how often it was tried.
@@ -24,22 +21,18 @@ pub(crate) struct Trip {
     pub(crate) unhosted_since: Tick,
     /// Why it waits: what its caller hears if that lasts.
     pub(crate) why: &'static str,
-    /// The way to its caller.
-    home: Option<Arc<Relay>>,
 }
 
 impl Trip {
-    /// `home` is the way to its caller, where an answer can't wake it from within its runtime.
-    pub(crate) fn new(errand: Box<dyn Errand>, home: Option<Arc<Relay>>) -> Self {
-        Self { errand, hops: 0, frame: 0, lost: 0, waits: 0, resume: 0, unhosted_since: 0, why: "", home }
+    pub(crate) fn new(errand: Box<dyn Errand>) -> Self {
+        Self { errand, hops: 0, frame: 0, lost: 0, waits: 0, resume: 0, unhosted_since: 0, why: "" }
     }
 
     /// It is over, with an answer from elsewhere.
     pub(crate) fn finish(self, answer: Result<Bytes, CallError>) {
-        let answered = Answered { errand: self.errand, answer };
-        match self.home {
-            Some(home) => home.push(answered),
-            None => answered.finish(),
+        match answer {
+            Ok(outcome) => self.errand.outcome(&outcome),
+            Err(error) => self.errand.fail(error),
         }
     }
 }

@@ -17,8 +17,6 @@ pub(crate) trait Errand: Send {
     fn is_abandoned(&self) -> bool;
     /// What becomes of it when its silo is lost while it may be running there.
     fn manner(&self) -> Manner;
-    /// Whether its caller is in this process.
-    fn is_own(&self) -> bool;
     /// Appends the body of its frame, as it travels.
     fn write(&self, body: &mut Vec<u8>) -> Result<(), CallError>;
     /// Goes to this process's own activation.
@@ -83,10 +81,6 @@ impl<E: Entity> Errand for Traveller<E> {
             Some(Source::Ask) | None if self.call.info().exclusive => Manner::Exclusive,
             Some(Source::Ask) | None => Manner::Read,
         }
-    }
-
-    fn is_own(&self) -> bool {
-        self.call.far_end().is_none()
     }
 
     fn write(&self, body: &mut Vec<u8>) -> Result<(), CallError> {

@@ -48,6 +48,6 @@ pub(crate) use job::{Answer, Head, Job, Notice, Ran, Request, Run, Source, Typed
 pub(crate) use origin::{Cause, Named, Origin};
 pub(crate) use realm::{LAG_MS, Port, PortOf, Realm, Tick};
 pub(crate) use reference::{Anchor, RefInner};
-pub(crate) use slot::{Caller, Carrier, End, Reply, Slot};
+pub(crate) use slot::{Caller, Carrier, End, Reply, Slot, Waking};
 pub(crate) use turn::{Link, Provenance, TurnSeed};
 pub(crate) use waits::{Wait, Waits};

@@ -25,8 +25,20 @@ pub(crate) struct Slot<T, X> {
     abandoned: AtomicBool,
 }
 
+/// The way to whoever waits in another runtime: wakes that go there together cost one system call, and not one each.
+pub(crate) trait Waking: Send + Sync {
+    fn wake(self: Arc<Self>, waker: Waker);
+}
+
+/// A caller that waits.
+struct Waiter {
+    waker: Waker,
+    /// `None`: it is woken straight away.
+    by: Option<Arc<dyn Waking>>,
+}
+
 enum State<T, X> {
-    Waiting(Option<Waker>),
+    Waiting(Option<Waiter>),
     Answered(Answered<T, X>),
     /// Taken by the caller, or the caller has gone.
     Over,
@@ -53,26 +65,31 @@ impl<T, X> Slot<T, X> {
     }
 
     fn put(&self, answer: Answered<T, X>) {
-        let waker = match &mut *self.state() {
+        let waiter = match &mut *self.state() {
             waiting @ State::Waiting(_) => match std::mem::replace(waiting, State::Answered(answer)) {
-                State::Waiting(waker) => waker,
+                State::Waiting(waiter) => waiter,
                 State::Answered(_) | State::Over => None,
             },
             // Nobody waits any more.
             State::Answered(_) | State::Over => return drop(Guarded::new(answer)),
         };
-        if let Some(waker) = waker {
-            waker.wake();
+        match waiter {
+            Some(Waiter { waker, by: Some(by) }) => by.wake(waker),
+            Some(Waiter { waker, by: None }) => waker.wake(),
+            None => {}
         }
     }
 
-    /// The caller asks.
-    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<T, CallError<X>>> {
+    /// The caller asks, and says who wakes it if it has to wait.
+    pub(crate) fn poll(
+        &self,
+        context: &Context<'_>,
+        by: impl FnOnce() -> Option<Arc<dyn Waking>>,
+    ) -> Poll<Result<T, CallError<X>>> {
         let mut state = self.state();
-        if let State::Waiting(waker) = &mut *state {
-            match waker {
-                Some(waker) => waker.clone_from(context.waker()),
-                None => *waker = Some(context.waker().clone()),
+        if let State::Waiting(waiter) = &mut *state {
+            if !waiter.as_ref().is_some_and(|waiter| waiter.waker.will_wake(context.waker())) {
+                *waiter = Some(Waiter { waker: context.waker().clone(), by: by() });
             }
             return Poll::Pending;
         }

@@ -378,9 +378,6 @@ impl Errand for Passing {
     fn manner(&self) -> Manner {
         self.arrival.ask.manner
     }
-    fn is_own(&self) -> bool {
-        false
-    }
     fn write(&self, body: &mut Vec<u8>) -> Result<(), CallError> {
         self.arrival.ask.write(body).map_err(too_long)
     }

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 use crate::clock::BEAT;
+use crate::cluster::wake_overdue;
 use crate::entity::{MethodInfo, Tick};
 use crate::silo::shared::Shared;
 use crate::telemetry::Counter;
@@ -60,6 +61,7 @@ impl Watch {
         let Self { shared, warned } = self;
         let now = shared.clock.advance();
         shared.deadlines.sweep(now);
+        wake_overdue();
         for (arbiter, warned) in shared.arbiters.iter().zip(warned) {
             let Some((word, since, method)) = arbiter.pulse.read() else { continue };
             let blocked = now.saturating_sub(since);
