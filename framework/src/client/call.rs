@@ -201,15 +201,18 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
             Ok(again) => again,
             Err(error) => return Poll::Ready(Err(error)),
         };
+        // On the entity's own thread the turn can run right here.
+        let share = (again.is_none() && gate.is_none()).then(|| coop::poll_proceed(context));
+        if matches!(share, Some(Poll::Pending)) && port.is_here(&self.to.inner) {
+            // The task has had its share of the loop, and is polled again after the others.
+            self.request = Some(Mutex::new(request));
+            return Poll::Pending;
+        }
         let source = again.as_ref().map_or(Source::Ask, |again| again.source);
         let slot = Arc::new(Slot::new());
         request.reply_to(slot.clone());
         let mut job = self.address(request.into_job(), source, deadline, origin.clone(), 0);
-        // On the entity's own thread the turn can run right here; a task that has had its share goes by the mailbox.
-        if again.is_none()
-            && gate.is_none()
-            && let Poll::Ready(progress) = coop::poll_proceed(context)
-        {
+        if let Some(Poll::Ready(progress)) = share {
             match port.run_here(job) {
                 Err(back) => job = back,
                 Ok(call) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::entity::{Caller, Entity, Job, Method, Named, Origin, Port, Source, Tick, Typed};
+use crate::entity::{Caller, Entity, Job, Method, Named, Origin, Port, RefInner, Source, Tick, Typed};
 use crate::wire::{Ask, AskHead, Asker, EntityId, Malformed, Manner};
 use crate::{CallError, Never};
 
@@ -176,6 +176,9 @@ impl<E: Entity> Port<E> for FarPort {
     }
     fn run_here(&self, call: Box<dyn Job<E>>) -> Result<u64, Box<dyn Job<E>>> {
         Err(call)
+    }
+    fn is_here(&self, _: &RefInner<E>) -> bool {
+        false
     }
 }
 

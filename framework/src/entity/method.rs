@@ -134,25 +134,30 @@ impl<E: Entity> Methods<E> {
 
 /// Runs a read. The future owns the cell and borrows from it: self-referential, written by rustc, without `unsafe`.
 /// The activation's queue guarantees that the borrow succeeds.
+// No `async fn`: what that is given is moved once more when it is first polled, and its future is larger by as much.
 #[doc(hidden)]
-#[allow(clippy::await_holding_refcell_ref)]
-pub async fn read<E: Entity, R>(
+#[allow(clippy::await_holding_refcell_ref, clippy::manual_async_fn)]
+pub fn read<E: Entity, R>(
     state: StateCell<E>,
     turn: Turn<E>,
     handler: impl AsyncFnOnce(&E, &Turn<E>) -> R,
-) -> (R, Turn<E>) {
-    let result = handler(&state.borrow(), &turn).await;
-    (result, turn)
+) -> impl Future<Output = (R, Turn<E>)> {
+    async move {
+        let result = handler(&state.borrow(), &turn).await;
+        (result, turn)
+    }
 }
 
 /// Runs an exclusive handler; see [`read`].
 #[doc(hidden)]
-#[allow(clippy::await_holding_refcell_ref)]
-pub async fn exclusive<E: Entity, R>(
+#[allow(clippy::await_holding_refcell_ref, clippy::manual_async_fn)]
+pub fn exclusive<E: Entity, R>(
     state: StateCell<E>,
     mut turn: Turn<E>,
     handler: impl AsyncFnOnce(&mut E, &mut Turn<E>) -> R,
-) -> (R, Turn<E>) {
-    let result = handler(&mut state.borrow_mut(), &mut turn).await;
-    (result, turn)
+) -> impl Future<Output = (R, Turn<E>)> {
+    async move {
+        let result = handler(&mut state.borrow_mut(), &mut turn).await;
+        (result, turn)
+    }
 }

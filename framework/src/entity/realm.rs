@@ -2,7 +2,7 @@ use std::any::{Any, TypeId};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::entity::{Deadlines, Entity, Far, Job, Waits};
+use crate::entity::{Deadlines, Entity, Far, Job, RefInner, Waits};
 
 pub(crate) use crate::clock::Tick;
 
@@ -55,6 +55,8 @@ pub(crate) trait Port<E: Entity>: Send + Sync + 'static {
     /// Runs the call's turn now and on this stack, if its entity lives on this very thread and nothing stands against
     /// it: says the call's number. Gives the call back otherwise.
     fn run_here(&self, call: Box<dyn Job<E>>) -> Result<u64, Box<dyn Job<E>>>;
+    /// Whether the entity lives on this very thread.
+    fn is_here(&self, to: &RefInner<E>) -> bool;
 }
 
 /// A port as [`Realm::port`] keeps it.

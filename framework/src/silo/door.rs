@@ -29,6 +29,13 @@ impl<E: Entity> Door<E> {
         // The high half: the table of activations uses the low one.
         (to.hash >> 32) as usize % self.hosts.len()
     }
+
+    /// The host of an entity that lives on this very thread.
+    fn host_here(&self, to: &RefInner<E>) -> Option<Rc<Host<E>>> {
+        let host = here::find::<Host<E>>(self.number)?;
+        let is_here = self.arbiter(to) == host.arbiter && to.realm.far().is_none_or(|far| far.is_here(to.id()));
+        is_here.then_some(host)
+    }
 }
 
 impl<E: Entity> Port<E> for Door<E> {
@@ -72,15 +79,17 @@ impl<E: Entity> Port<E> for Door<E> {
     }
 
     fn run_here(&self, call: Box<dyn Job<E>>) -> Result<u64, Box<dyn Job<E>>> {
-        let Some(host) = here::find::<Host<E>>(self.number) else { return Err(call) };
-        let is_here = |to: &RefInner<E>| to.realm.far().is_none_or(|far| far.is_here(to.id()));
-        let ours = call.head().is_some_and(|head| self.arbiter(&head.to) == host.arbiter && is_here(&head.to));
+        let Some(host) = call.head().and_then(|head| self.host_here(&head.to)) else { return Err(call) };
         // What this thread sent before by the mailbox is not overtaken.
-        if !ours || host.overtakable.get() > 0 || host.shared.is_draining() {
+        if host.overtakable.get() > 0 || host.shared.is_draining() {
             return Err(call);
         }
         let Some(_nested) = here::nest() else { return Err(call) };
         Ok(host.run_here(call))
+    }
+
+    fn is_here(&self, to: &RefInner<E>) -> bool {
+        self.host_here(to).is_some()
     }
 }
 
