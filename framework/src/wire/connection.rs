@@ -19,8 +19,10 @@ const GOODBYE_BYTES_MAX: usize = 256;
 /// So many rounds, and the connection lets others of its thread run, however much there is to read.
 const ROUNDS_MAX: u32 = 16;
 
-/// So many frames are handed on, and what they are answered with leaves before the next.
+/// So many frames are handed on, or this share of what has come if that is more, and what they are answered with leaves before
+/// the next: so both sides work at the same time.
 const FRAMES_MAX: u64 = 32;
+const SHARE: usize = 4;
 
 /// The task of one connection: it alone reads and writes the stream.
 ///
@@ -185,9 +187,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     fn hand_on(&mut self) -> Result<bool, End> {
         let mut frames = 0;
         let mut end = Ok(());
+        let rest = self.decoder.buffered_bytes() - self.decoder.buffered_bytes() / SHARE;
         self.more = false;
         while end.is_ok() && !self.link.is_closed() && self.may_read() {
-            if frames == FRAMES_MAX || (frames > 0 && self.link.is_heavy()) {
+            let had_share = frames >= FRAMES_MAX && self.decoder.buffered_bytes() <= rest;
+            if had_share || (frames > 0 && self.link.is_heavy()) {
                 self.more = true;
                 break;
             }

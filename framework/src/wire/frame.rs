@@ -141,6 +141,10 @@ impl Decoder {
         &mut self.buffer
     }
 
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Whether a frame has begun that is not complete.
     pub(crate) fn is_inside_frame(&self) -> bool {
         !self.buffer.is_empty()
