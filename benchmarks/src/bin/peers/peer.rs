@@ -21,7 +21,7 @@ pub(crate) struct Peer {
     pub(crate) share_at_most: Option<f64>,
 }
 
-pub(crate) const PEERS: [Peer; 5] = [
+pub(crate) const PEERS: [Peer; 7] = [
     Peer {
         name: "rio-rs, placement in memory",
         program: "peer-rio",
@@ -56,6 +56,23 @@ pub(crate) const PEERS: [Peer; 5] = [
         needs_redis: false,
         note: "not virtual: the server spawned all actors, and each is mirrored in the client's node. One connection. No \
                placement, no stored state, no recognition of repeats.",
+        share_at_most: None,
+    },
+    Peer {
+        name: "kameo, over TCP",
+        program: "peer-kameo",
+        settings: &["tcp"],
+        needs_redis: false,
+        note: "not virtual: the server spawned all actors, and the client looked each up once, by name. One connection, \
+               encrypted, and a stream in it for each ask. No placement, no stored state, no recognition of repeats.",
+        share_at_most: None,
+    },
+    Peer {
+        name: "kameo, over QUIC",
+        program: "peer-kameo",
+        settings: &["quic"],
+        needs_redis: false,
+        note: "the same but for the transport.",
         share_at_most: None,
     },
     Peer {
@@ -132,7 +149,7 @@ impl Driver {
 /// Of the peers' crates, as their lock file has them.
 pub(crate) fn versions() -> String {
     const LOCK: &str = include_str!("../../../peers/Cargo.lock");
-    let names = ["elfo", "orlando-cluster", "ractor_cluster", "rio-rs", "tokio"];
+    let names = ["elfo", "kameo", "libp2p", "orlando-cluster", "ractor_cluster", "rio-rs", "tokio"];
     let version = |name: &str| {
         let package = LOCK.split("[[package]]").find(|package| package.contains(&format!("\nname = \"{name}\"\n")))?;
         Some(format!("{name} {}", package.lines().find_map(|line| line.strip_prefix("version = "))?.trim_matches('"')))
