@@ -11,8 +11,8 @@ use tracing::Span;
 use uuid::Uuid;
 
 use crate::entity::{
-    Args, Caller, Carrier, End, Entity, FarEnd, Guarded, Method, MethodInfo, Origin, Realm, RefInner, Reply, Slot,
-    StateCell, Tick, Turn, guarded,
+    Args, Caller, Carrier, Effects, End, Entity, FarEnd, Guarded, Method, MethodInfo, Origin, Realm, RefInner, Reply,
+    Slot, StateCell, Tick, Turn, guarded,
 };
 use crate::{CallError, Failed, Never, Outcome};
 
@@ -83,7 +83,7 @@ pub(crate) trait Job<E: Entity>: Send {
     /// Where that is.
     fn far_end(&self) -> Option<&Arc<dyn FarEnd>>;
     /// Runs the handler.
-    fn start(self: Box<Self>, state: StateCell<E>, turn: Turn<E>) -> Pin<Box<dyn Run<E>>>;
+    fn start(self: Box<Self>, state: StateCell<E>, turn: Turn<E>) -> Pin<Box<dyn Run>>;
     /// Ends the call without running it.
     fn refuse(self: Box<Self>, error: CallError<Never>);
     /// The call as an answer that is still to be given: for an error that must wait for a commit.
@@ -99,15 +99,17 @@ pub(crate) trait Request<E: Entity, T, X>: Job<E> {
 }
 
 /// A handler at work.
-pub(crate) trait Run<E: Entity>: Future<Output = Ran<E>> {
+pub(crate) trait Run: Future<Output = Ran> {
     /// Who waits for it.
     fn caller(&self) -> Option<Arc<dyn Caller>>;
 }
 
 /// A handler has run. Nothing of it is visible yet.
-pub(crate) struct Ran<E: Entity> {
-    /// `None` after a panic.
-    pub(crate) turn: Option<Turn<E>>,
+pub(crate) struct Ran {
+    /// None after a panic.
+    pub(crate) effects: Effects,
+    /// An ask of the turn failed by the framework's doing.
+    pub(crate) failed: bool,
     pub(crate) verdict: Verdict,
     pub(crate) answer: Box<dyn Answer>,
     /// What a panic said.
@@ -206,7 +208,7 @@ impl<E: Entity, M: Method<E>> Job<E> for Typed<E, M> {
         self.reply.far_end()
     }
 
-    fn start(mut self: Box<Self>, state: StateCell<E>, turn: Turn<E>) -> Pin<Box<dyn Run<E>>> {
+    fn start(mut self: Box<Self>, state: StateCell<E>, turn: Turn<E>) -> Pin<Box<dyn Run>> {
         // A job is started once, with its arguments: `start` takes it.
         let arguments = self.arguments.take().expect("a job has its arguments until it starts");
         self.reply.start();
@@ -283,28 +285,30 @@ type Answered<E, M> = Result<<M as Method<E>>::Ok, CallError<<M as Method<E>>::E
 type Caught<E, M> = std::thread::Result<(Result<<M as Method<E>>::Ok, <M as Method<E>>::Err>, Turn<E>)>;
 
 impl<E: Entity, M: Method<E>, F: Future<Output = Caught<E, M>>> Future for Running<E, M, F> {
-    type Output = Ran<E>;
+    type Output = Ran;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ran<E>> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ran> {
         let this = self.project();
         let ended = ready!(this.future.poll(context));
         let mut job = this.job.take().expect("a future is not polled after it is ready");
-        let (turn, verdict, panic) = match ended {
-            Ok((result, turn)) => {
+        match ended {
+            Ok((result, mut turn)) => {
                 let verdict = if result.is_ok() { Verdict::Done } else { Verdict::Rejected };
                 job.result = Some(Guarded::new(result.map_err(CallError::Rejected)));
-                (Some(turn), verdict, None)
+                let (effects, failed) = turn.finish();
+                Poll::Ready(Ran { effects, failed, verdict, answer: job, panic: None })
             }
             Err(panic) => {
                 job.result = Some(Guarded::new(Err(CallError::Panicked)));
-                (None, Verdict::Panicked, Some(panic_text(&*panic).to_owned()))
+                let panic = Some(panic_text(&*panic).to_owned());
+                let (effects, failed) = Default::default();
+                Poll::Ready(Ran { effects, failed, verdict: Verdict::Panicked, answer: job, panic })
             }
-        };
-        Poll::Ready(Ran { turn, verdict, answer: job, panic })
+        }
     }
 }
 
-impl<E: Entity, M: Method<E>, F: Future<Output = Caught<E, M>>> Run<E> for Running<E, M, F> {
+impl<E: Entity, M: Method<E>, F: Future<Output = Caught<E, M>>> Run for Running<E, M, F> {
     fn caller(&self) -> Option<Arc<dyn Caller>> {
         self.job.as_ref().and_then(|job| job.reply.caller())
     }

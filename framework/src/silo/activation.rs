@@ -43,7 +43,7 @@ pub(crate) struct Control<E: Entity> {
     pub(crate) used: Tick,
     /// When to look at its outbox and its reminders.
     pub(crate) alarm: Option<Tick>,
-    pub(crate) suspended: Vec<Suspended<E>>,
+    pub(crate) suspended: Vec<Suspended>,
     /// `None`: volatile, or not open yet.
     pub(crate) ledger: Option<Box<Ledger>>,
     pub(crate) link: Option<Rc<dyn Link>>,
@@ -112,15 +112,15 @@ pub(crate) enum Proof {
 }
 
 /// A turn whose handler is waiting for something.
-pub(crate) struct Suspended<E: Entity> {
+pub(crate) struct Suspended {
     pub(crate) context: Context,
     pub(crate) caller: Option<Arc<dyn Caller>>,
-    pub(crate) future: FutureSlot<E>,
+    pub(crate) future: FutureSlot,
     pub(crate) task: tokio::task::AbortHandle,
 }
 
 /// Where a suspended turn's future is, so that it can be dropped at its limit while its task is not looking.
-pub(crate) type FutureSlot<E> = Rc<RefCell<Option<Pin<Box<dyn Run<E>>>>>>;
+pub(crate) type FutureSlot = Rc<RefCell<Option<Pin<Box<dyn Run>>>>>;
 
 impl<E: Entity> Activation<E> {
     pub(crate) fn new(to: Arc<RefInner<E>>, state: E, phase: Phase, now: Tick) -> Self {

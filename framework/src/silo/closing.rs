@@ -262,7 +262,7 @@ impl<E: Entity> Host<E> {
     }
 
     /// Ends a suspended turn from outside: its future is dropped, its caller is told.
-    pub(crate) fn drop_turn(&self, turn: Suspended<E>, error: &CallError) {
+    pub(crate) fn drop_turn(&self, turn: Suspended, error: &CallError) {
         let Suspended { context, caller, future, task, .. } = turn;
         if let Some(caller) = caller {
             caller.fail(error.clone());

@@ -22,15 +22,14 @@ use crate::wire::Envelope;
 
 impl<E: Entity> Host<E> {
     /// A handler has run.
-    pub(crate) fn finish(self: &Rc<Self>, activation: &Rc<Activation<E>>, context: &Context, ran: Ran<E>) {
-        let Ran { turn, verdict, answer, panic } = ran;
+    pub(crate) fn finish(self: &Rc<Self>, activation: &Rc<Activation<E>>, context: &Context, ran: Ran) {
+        let Ran { effects, failed, verdict, answer, panic } = ran;
         if let Some(panic) = panic {
             tracing::error!(
                 target: "grange", handler = %context.method, entity = %activation.to.id(), panic,
                 message = matches!(context.owed, Owed::Message { .. }), "a handler panicked, and its turn was rolled back"
             );
         }
-        let (effects, failed) = turn.map(|mut turn| turn.finish()).unwrap_or_default();
         // It blocked its arbiter past its limit, so nobody could end it: it ends like any other that is late.
         let late = context.alone && context.deadline < self.now() && verdict != Verdict::Panicked;
         if late {

@@ -25,8 +25,8 @@ const TIMED_TURNS: u64 = 32;
 
 /// A turn that is to start.
 pub(crate) struct Start<E: Entity> {
-    pub(crate) job: Box<dyn Job<E>>,
-    pub(crate) turn: Turn<E>,
+    /// There until it has started.
+    pub(crate) call: Option<(Box<dyn Job<E>>, Turn<E>)>,
     pub(crate) context: Context,
 }
 
@@ -410,7 +410,7 @@ impl<E: Entity> Host<E> {
                 .then(|| Box::new(Provenance { key, derive: self.is_young(key), cause: context.cause })),
             link: control.link.clone(),
         });
-        *place = Some(Start { job, turn, context });
+        *place = Some(Start { call: Some((job, turn)), context });
     }
 
     /// Whether keys derived from this one will be recognised for a while.

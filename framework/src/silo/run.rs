@@ -16,7 +16,8 @@ use crate::silo::turn::Context;
 impl<E: Entity> Host<E> {
     /// Polls the handler once where it is; only one that has to wait gets a task.
     pub(crate) fn run(self: &Rc<Self>, activation: &Rc<Activation<E>>, place: &mut Place<E>) {
-        let Some(Start { job, turn, context }) = place.take() else { return };
+        let Some(Start { call, context }) = place else { return };
+        let Some((job, turn)) = call.take() else { return };
         let mut future = job.start(activation.state.clone(), turn);
         // The waker that does nothing loses nothing: a pending future is polled again by its task at once.
         let polled = {
@@ -26,19 +27,23 @@ impl<E: Entity> Host<E> {
         match polled {
             Poll::Ready(ran) => {
                 drop(future);
-                self.finish(activation, &context, ran);
+                self.finish(activation, context, ran);
             }
-            Poll::Pending => self.suspend(activation, context, future),
+            Poll::Pending => {
+                if let Some(Start { context, .. }) = place.take() {
+                    self.suspend(activation, context, future);
+                }
+            }
         }
     }
 
     /// A handler's turn to run: whoever watches knows which it is, and it may ask entities on this thread.
     fn poll(
         &self,
-        future: &mut Pin<Box<dyn Run<E>>>,
+        future: &mut Pin<Box<dyn Run>>,
         method: &'static MethodInfo,
         task: &mut TaskContext<'_>,
-    ) -> Poll<Ran<E>> {
+    ) -> Poll<Ran> {
         let _outside = here::leave();
         let before = self.pulse().before();
         self.pulse().enter(method, self.now());
@@ -47,13 +52,13 @@ impl<E: Entity> Host<E> {
         polled
     }
 
-    fn suspend(self: &Rc<Self>, activation: &Rc<Activation<E>>, context: Context, future: Pin<Box<dyn Run<E>>>) {
+    fn suspend(self: &Rc<Self>, activation: &Rc<Activation<E>>, context: Context, future: Pin<Box<dyn Run>>) {
         let (turn, caller) = (context.number, future.caller());
-        let future: FutureSlot<E> = Rc::new(RefCell::new(Some(future)));
+        let future: FutureSlot = Rc::new(RefCell::new(Some(future)));
         let (host, owner, slot, span, method) =
             (self.clone(), activation.clone(), future.clone(), context.span.clone(), context.method);
         let task = actix_rt::spawn(async move {
-            let ran: Option<Ran<E>> = std::future::poll_fn(|task| {
+            let ran: Option<Ran> = std::future::poll_fn(|task| {
                 let mut slot = slot.borrow_mut();
                 let Some(future) = slot.as_mut() else { return Poll::Ready(None) };
                 let _entered = span.enter();
@@ -72,7 +77,7 @@ impl<E: Entity> Host<E> {
         self.catalog.borrow_mut().suspended.insert(activation.place.get());
     }
 
-    fn resume(self: &Rc<Self>, activation: &Rc<Activation<E>>, turn: u64, ran: Ran<E>) {
+    fn resume(self: &Rc<Self>, activation: &Rc<Activation<E>>, turn: u64, ran: Ran) {
         let suspended = {
             let mut control = activation.control.borrow_mut();
             let index = control.suspended.iter().position(|suspended| suspended.context.number == turn);

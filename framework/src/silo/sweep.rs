@@ -90,7 +90,7 @@ impl<E: Entity> Host<E> {
     }
 
     /// The turn's limit: its future is dropped, its state is as before, and the next one may run.
-    fn expire(self: &Rc<Self>, activation: &Rc<Activation<E>>, mut turn: crate::silo::activation::Suspended<E>) {
+    fn expire(self: &Rc<Self>, activation: &Rc<Activation<E>>, mut turn: crate::silo::activation::Suspended) {
         self.account_as(&turn.context, Counter::TurnExpired, "expired");
         let (handler, entity) = (turn.context.method, activation.to.id());
         tracing::warn!(target: "grange", %handler, %entity, "a turn was ended at its limit and rolled back");
