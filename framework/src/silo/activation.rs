@@ -30,6 +30,8 @@ pub(crate) struct Control<E: Entity> {
     pub(crate) renewed: bool,
     /// Nothing starts until the commit in flight has landed: it counts an attempt.
     pub(crate) held: bool,
+    /// What is acknowledged is about to be forgotten.
+    pub(crate) trim_planned: bool,
     /// A turn asked to leave memory.
     pub(crate) leaving: bool,
     /// It belongs to another silo: what runs is finished and committed, what waits goes there.
@@ -135,6 +137,7 @@ impl<E: Entity> Activation<E> {
                 writer: false,
                 renewed: true,
                 held: false,
+                trim_planned: false,
                 leaving: false,
                 moving: false,
                 reentrant: 0,

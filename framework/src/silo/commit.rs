@@ -159,7 +159,7 @@ impl<E: Entity> Host<E> {
     pub(crate) fn dispatch(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
         let now = self.now();
         let wall = self.shared.clock.wall_ms();
-        let (leaving, trim, life) = {
+        let (leaving, trims, life) = {
             let mut control = activation.control.borrow_mut();
             if !matches!(control.phase, Phase::Live | Phase::Closing) {
                 return;
@@ -168,10 +168,10 @@ impl<E: Entity> Host<E> {
             let Some(ledger) = &mut control.ledger else { return };
             let resend = now.saturating_add(millis(self.shared.limits.resend));
             let leaving = ledger.mail.existing().map(|mail| mail.outbox.dispatch(resend)).unwrap_or_default();
-            let trim = ledger.next_trim(wall);
+            let trims = ledger.may_trim() && !std::mem::replace(&mut control.trim_planned, true);
             let life = ledger.generation;
             self.set_alarm(activation.place.get(), control, wall);
-            (leaving, trim, life)
+            (leaving, trims, life)
         };
         // A silo whose lease is over may send what its successor has seen to. It is sent again, if it still is to be.
         let leaving = if self.shared.lease.holds() { leaving } else { Vec::new() };
@@ -182,22 +182,35 @@ impl<E: Entity> Host<E> {
             self.shard().count(Counter::MessageSent);
             self.post(Parcel::Message { envelope, again, life, far: false });
         }
-        let Some((trim, retired)) = trim else { return };
-        let (removes, version) = (trim.removes.clone(), trim.version);
-        let mut trimmed = self.shared.store.trim(trim);
-        match trimmed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => self.trimmed(activation, &answer, version, removes, retired),
-            Poll::Pending => {
-                let (host, activation) = (self.clone(), activation.clone());
-                self.crew.take(async move {
-                    let answer = trimmed.await;
-                    let _inside = here::enter();
-                    host.trimmed(&activation, &answer, version, removes, retired);
-                    if matches!(answer, Ok(true)) {
-                        host.pump(&activation);
-                    }
-                });
+        if trims {
+            let (host, activation) = (self.clone(), activation.clone());
+            self.crew.take(async move {
+                // An acknowledgement often comes with the next message: then the commit of that takes it along.
+                tokio::task::yield_now().await;
+                host.trim(&activation).await;
+            });
+        }
+    }
+
+    /// Forgets what is acknowledged, where no commit has come to take it along.
+    async fn trim(self: &Rc<Self>, activation: &Rc<Activation<E>>) {
+        let (trim, retired) = {
+            let _inside = here::enter();
+            let mut control = activation.control.borrow_mut();
+            control.trim_planned = false;
+            if !matches!(control.phase, Phase::Live | Phase::Closing) {
+                return;
             }
+            let Some(ledger) = &mut control.ledger else { return };
+            let Some(trim) = ledger.next_trim(self.shared.clock.wall_ms()) else { return };
+            trim
+        };
+        let (removes, version) = (trim.removes.clone(), trim.version);
+        let answer = self.shared.store.trim(trim).await;
+        let _inside = here::enter();
+        self.trimmed(activation, &answer, version, removes, retired);
+        if matches!(answer, Ok(true)) {
+            self.pump(activation);
         }
     }
 

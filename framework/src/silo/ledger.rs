@@ -310,8 +310,11 @@ impl Ledger {
     /// The targets for which nothing is left once the trims that were taken are applied. None, where some are still to be
     /// taken: theirs may be among those.
     fn take_retired(&mut self) -> Vec<(EntityId, u64)> {
-        let all_taken = self.mail.existing().filter(|mail| mail.trims.is_empty());
-        all_taken.map(|mail| std::mem::take(&mut mail.retired)).unwrap_or_default()
+        let Some(mail) = self.mail.existing().filter(|mail| mail.trims.is_empty()) else { return Vec::new() };
+        let mut retired = std::mem::take(&mut mail.retired);
+        // One that is written to again is told when that is acknowledged, too: what it remembers saves asking whether it may.
+        retired.retain(|(target, _)| !mail.outbox.has_for(target));
+        retired
     }
 
     fn forget_parcels(&self, retired: Vec<(EntityId, u64)>) -> Vec<Parcel> {
@@ -331,14 +334,19 @@ impl Ledger {
         trims
     }
 
+    /// Whether there is something to trim that no commit takes along as things are.
+    pub(crate) fn may_trim(&self) -> bool {
+        let something = self.named_in_vain || !self.mail.trims.is_empty();
+        something && !self.trimming && self.flight.is_none() && !self.gathering.dirty
+    }
+
     /// What to trim, when no commit is there to take it along.
     ///
     /// And the targets to tell when it has been applied: see [`end_trim`](Self::end_trim).
     pub(crate) fn next_trim(&mut self, now: u64) -> Option<(Trim, Vec<(EntityId, u64)>)> {
         // With something due it is named for that, and what is done about it will say so.
         self.named_in_vain &= self.wake(now).is_none();
-        let nothing = self.mail.trims.is_empty() && !self.named_in_vain;
-        if self.trimming || nothing || self.flight.is_some() || self.gathering.dirty {
+        if !self.may_trim() {
             return None;
         }
         self.named_in_vain = false;
