@@ -151,7 +151,16 @@ impl Drop for RedisServer {
 
 /// A Redis Cluster of three primaries.
 pub async fn cluster() -> [RedisServer; 3] {
-    let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--appendonly", "yes"];
+    let arguments = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-node-timeout",
+        "2000",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+    ];
     let mut servers = [(); 3].map(|()| RedisServer::prepare(&arguments));
     for server in &mut servers {
         // The default is the port and 10,000, which may be no port.

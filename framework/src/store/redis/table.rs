@@ -47,7 +47,7 @@ impl Table {
         let row = rmp_serde::to_vec_named(&member).map_err(|_| unreadable(&"a member"))?;
         let mut commands = Pipeline::new();
         // First: a row without a renewal would be overdue never, a renewal without a row harms nobody.
-        commands.add_command(call(&scripts.renew, 1).arg(self.renewals()).arg(&me).take());
+        commands.add_command(call(&scripts.renew, 1).arg(self.renewals()).arg(me).take());
         commands.add_command(call(&scripts.join, 1).arg(self.members()).arg(me).arg(row).arg(partitions).take());
         let answer: Vec<String> = read(self.ask(&commands).await?)?;
         let number = |at: usize| answer.get(at).and_then(|number| number.parse::<u64>().ok()).ok_or_else(bad);

@@ -12,7 +12,7 @@ use super::faults::{Injected, PAUSE, RESTART};
 use super::network::Network;
 use super::process::Process;
 use super::stage::Stage;
-use super::store::Way;
+use super::store::{Way, fail_over};
 use super::{Describe, Simulation};
 use crate::cluster::Scatter;
 use crate::entity::Named;
@@ -336,10 +336,7 @@ impl Simulated {
     }
 
     fn fail_over_of(&self, shard: usize, lost: Duration) -> usize {
-        let gone = self.0.store.fail_over(shard, lost, self.0.stage.draw() >> 12);
-        self.0.stage.writers().forget(|id| self.0.store.shard_of(id) == shard);
-        self.0.stage.note("store", format!("shard {shard} fails over, and {gone} writes are gone"));
-        gone
+        fail_over(&self.0.store, &self.0.stage, shard, lost)
     }
 
     /// The store is emptied, as by `FLUSHALL`.

@@ -8,13 +8,21 @@ use bytes::Bytes;
 
 use super::faults::{AFTER_STORE, BEFORE_STORE, FORGETS, Injected, LATE, SLOW};
 use super::process::Process;
-use super::stage::EPOCH_MS;
+use super::stage::{EPOCH_MS, Stage};
 use super::writers::Write;
 use crate::store::{
     Beat, Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Joined, Member, Members, MemoryStore,
     Partitions, Pending, Roster, Slice, StateWrite, Stats, Status, Store, StoreError, Trim,
 };
 use crate::wire::{EntityId, Partition};
+
+/// A shard fails over to a replica that missed its last writes: writers are judged by what is left. Says how many are gone.
+pub(super) fn fail_over(store: &MemoryStore, stage: &Stage, shard: usize, lost: Duration) -> usize {
+    let gone = store.fail_over(shard, lost, stage.draw() >> 12);
+    stage.writers().forget(|id| store.shard_of(id) == shard);
+    stage.note("store", format!("shard {shard} fails over, and {gone} writes are gone"));
+    gone
+}
 
 /// The shard that has the table of silos.
 const TABLE: usize = 0;
@@ -98,9 +106,7 @@ impl Way {
             match fault {
                 Some(Injected::StoreFailsAfter) => failed(),
                 Some(Injected::StoreForgets) => {
-                    way.process.stage.note("store", format!("shard {shard} fails over to a replica that missed this"));
-                    way.inner.fail_over(shard, FORGETS, stage.draw() >> 12);
-                    stage.writers().forget(|id| way.inner.shard_of(id) == shard);
+                    fail_over(&way.inner, &stage, shard, FORGETS);
                     Ok(answer)
                 }
                 Some(fault) if way.process.suffers(fault) => std::future::pending().await,
