@@ -101,7 +101,8 @@ impl Thread {
     /// Opens connections on this very thread: what is asked from here goes by them from now on.
     pub(super) fn open_here(&self) -> Pending<()> {
         let (opened, is_open) = oneshot::channel();
-        let (number, origin, mut open) = (self.number, self.origin.clone(), self.stage.subscribe());
+        let (number, mut origin, mut open) = (self.number, self.origin.clone(), self.stage.subscribe());
+        origin.setup.speaks = false;
         spawn_local(async move {
             let routes = match origin.open().await {
                 Ok(routes) => routes,

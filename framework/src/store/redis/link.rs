@@ -39,7 +39,8 @@ pub(super) struct Link {
     /// The partitions whose lives are looked at before anything else is sent.
     partitions: RefCell<Vec<Partition>>,
     state: RefCell<State>,
-    gathered: RefCell<Gathered>,
+    /// Not sent yet, the oldest first.
+    gathered: RefCell<Vec<Batch>>,
     /// How many connections there were.
     connections: Cell<u64>,
     /// How many calls in a row had no answer.
@@ -54,7 +55,7 @@ pub(super) type Sent = Result<(Vec<Value>, Rc<Server>), StoreError>;
 
 /// Commands that are about to be sent together, and who waits for which of their answers.
 #[derive(Default)]
-struct Gathered {
+struct Batch {
     commands: Pipeline,
     waiting: Vec<Waiting>,
 }
@@ -130,7 +131,9 @@ impl Link {
             for server in &self.servers {
                 match self.connect(server).await {
                     Ok(()) => {
-                        tracing::info!(%server, "connected to Redis again");
+                        if self.setup.speaks {
+                            tracing::info!(%server, "connected to Redis again");
+                        }
                         break;
                     }
                     Err(why) => *self.state.borrow_mut() = State::Away(retried(why)),
@@ -223,34 +226,36 @@ impl Link {
         commands: impl IntoIterator<Item = Cmd>,
         answered: impl FnOnce(Sent) + 'static,
     ) {
-        let (is_first, full) = {
-            let mut gathered = self.gathered.borrow_mut();
-            let before = gathered.commands.len();
-            commands.into_iter().for_each(|command| _ = gathered.commands.add_command(command));
-            let count = gathered.commands.len() - before;
-            gathered.waiting.push(Waiting { count, answered: Box::new(answered) });
-            let full = (gathered.waiting.len() >= TOGETHER_MAX).then(|| std::mem::take(&mut *gathered));
-            (gathered.waiting.len() == 1, full)
-        };
-        if let Some(full) = full {
-            spawn_local(self.clone().send_together(full));
-        } else if is_first {
-            let link = self.clone();
-            spawn_local(async move {
-                // Whoever can run before comes along.
-                yield_now().await;
-                let gathered = link.gathered.take();
-                link.send_together(gathered).await;
-            });
+        let mut batches = self.gathered.borrow_mut();
+        let is_first = batches.is_empty();
+        if batches.last().is_none_or(|last| last.waiting.len() >= TOGETHER_MAX) {
+            batches.push(Batch::default());
+        }
+        let Some(batch) = batches.last_mut() else { return };
+        let before = batch.commands.len();
+        commands.into_iter().for_each(|command| _ = batch.commands.add_command(command));
+        let count = batch.commands.len() - before;
+        batch.waiting.push(Waiting { count, answered: Box::new(answered) });
+        if is_first {
+            spawn_local(self.clone().send_gathered());
+        }
+    }
+
+    async fn send_gathered(self: Rc<Self>) {
+        // Whoever can run before comes along.
+        yield_now().await;
+        let mut batches = self.gathered.take();
+        match batches.pop() {
+            Some(only) if batches.is_empty() => self.send_together(only).await,
+            last => {
+                batches.into_iter().chain(last).for_each(|batch| _ = spawn_local(self.clone().send_together(batch)))
+            }
         }
     }
 
     /// One write, one limit and one wake-up for many callers.
-    async fn send_together(self: Rc<Self>, gathered: Gathered) {
-        let Gathered { commands, waiting } = gathered;
-        if waiting.is_empty() {
-            return;
-        }
+    async fn send_together(self: Rc<Self>, batch: Batch) {
+        let Batch { commands, waiting } = batch;
         match self.send_all(&commands).await {
             Ok((values, server)) => {
                 let mut values = values.into_iter();
@@ -295,7 +300,9 @@ impl Link {
     fn lose(&self, open: &Open, why: StoreError) {
         let current = matches!(&*self.state.borrow(), State::Up(current, _) if current.number == open.number);
         if current {
-            tracing::warn!(error = %why, "the connection to Redis is given up");
+            if self.setup.speaks {
+                tracing::warn!(error = %why, "the connection to Redis is given up");
+            }
             *self.state.borrow_mut() = State::Away(retried(why));
             self.lost.notify_waiters();
         }

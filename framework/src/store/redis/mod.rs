@@ -98,6 +98,7 @@ impl RedisStore {
             partitions: options.partitions,
             response_timeout: options.response_timeout,
             clustered: false,
+            speaks: true,
         };
         let entities = Thread::start(setup.clone(), seeds.clone(), Lane::Entities).await?;
         let members = Thread::start(setup, seeds, Lane::Members).await?;

@@ -18,6 +18,8 @@ pub(super) struct Setup {
     pub(super) response_timeout: Duration,
     /// The servers form a Redis Cluster.
     pub(super) clustered: bool,
+    /// The log hears when a connection is lost or made again: not from each arbiter.
+    pub(super) speaks: bool,
 }
 
 impl Setup {
