@@ -103,6 +103,10 @@ impl Worker {
         };
         (mine, theirs)
     }
+    /// By a task that is outside of the arbiter's `LocalSet`.
+    async fn have_stepped(&self, other: String, turn: &Turn<Self>) -> u64 {
+        tokio::spawn(turn.entity::<Worker>(other).step()).await.unwrap().unwrap()
+    }
     async fn ask_forever(&mut self, other: String, turn: &mut Turn<Self>) -> Result<(), String> {
         turn.entity::<Worker>(other).forever().await.map_err(|error| error.to_string())
     }
@@ -225,6 +229,7 @@ on_both_stores!(
     callers_that_went_away_do_not_fill_a_mailbox,
     handlers_may_hold_what_is_not_send,
     calls_work_from_tasks_and_combinators,
+    a_handler_may_give_a_call_to_a_task,
 );
 
 fn workers(place: &Place, meeting: &Meeting) -> SiloBuilder {
@@ -245,6 +250,15 @@ async fn one_exclusive_turn_runs_at_a_time(place: Place) {
     });
     join_all(callers).await.into_iter().for_each(|caller| caller.unwrap());
     assert_eq!(worker.count().await, Ok(64 * 20));
+}
+
+async fn a_handler_may_give_a_call_to_a_task(place: Place) {
+    let silo = workers(&place, &Meeting::default()).start().await.unwrap();
+    let worker = silo.client().entity::<Worker>("a");
+    for count in 1..=10 {
+        let stepped = within("a call that a task makes", worker.have_stepped("b".into())).await;
+        assert_eq!(stepped, Ok(count));
+    }
 }
 
 async fn reads_run_side_by_side(place: Place) {

@@ -33,6 +33,8 @@ pub struct Call<E: Entity, T, X = Never> {
     rebuild: Rebuild<E, T, X>,
     timeout: Option<Duration>,
     key: Option<Uuid>,
+    /// It has been polled when its task had had its share of the loop.
+    put_off: bool,
     asked: Option<Asked<E, T, X>>,
 }
 
@@ -77,6 +79,7 @@ pub fn call<E: Entity, M: Method<E>>(to: &RawRef<E>, arguments: M::Args) -> Call
         rebuild: |bytes| Ok(Box::new(Typed::<E, M>::decode(bytes)?)),
         timeout: None,
         key: None,
+        put_off: false,
         asked: None,
     }
 }
@@ -203,8 +206,9 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
         };
         // On the entity's own thread the turn can run right here.
         let share = (again.is_none() && gate.is_none()).then(|| coop::poll_proceed(context));
-        if matches!(share, Some(Poll::Pending)) && port.is_here(&self.to.inner) {
-            // The task has had its share of the loop, and is polled again after the others.
+        if matches!(share, Some(Poll::Pending)) && !self.put_off && port.is_here(&self.to.inner) {
+            // The task has had its share of the loop, and is polled again after the others. Once: then by the mailbox.
+            self.put_off = true;
             self.request = Some(Mutex::new(request));
             return Poll::Pending;
         }
@@ -414,8 +418,8 @@ impl<E: Entity, T, X> Drop for Call<E, T, X> {
 }
 
 /// Who wakes the caller that is being polled.
-fn waking() -> Option<Arc<dyn Waking>> {
-    Relay::current().map(|relay| relay as Arc<dyn Waking>)
+fn waking(context: &Context<'_>) -> Option<Arc<dyn Waking>> {
+    Relay::current(context).map(|relay| relay as Arc<dyn Waking>)
 }
 
 /// A number for the next sending of an ask; one that a turn makes is waited for under it.

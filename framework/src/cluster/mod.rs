@@ -43,7 +43,7 @@ pub(crate) use lodging::Lodging;
 pub(crate) use membership::Membership;
 pub(crate) use placement::reslice;
 pub(crate) use probe::{Probe, Probed};
-pub(crate) use relay::{Relay, wake_overdue};
+pub(crate) use relay::{Relay, wake_all, wake_overdue};
 pub(crate) use routing::{Home, Route};
 #[cfg(feature = "testing")]
 pub(crate) use scatter::Scatter;

@@ -5,8 +5,8 @@
 
 use std::cell::RefCell;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, RawWakerVTable, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Id};
@@ -18,8 +18,21 @@ use crate::entity::Waking;
 const PATIENCE: Duration = Duration::from_millis(40);
 
 thread_local! {
-    static OF_THREAD: RefCell<Vec<(Id, Weak<Relay>)>> = const { RefCell::new(Vec::new()) };
+    static OF_THREAD: RefCell<OfThread> = const { RefCell::new(OfThread(Vec::new())) };
 }
+
+/// A thread's relays: they end with it.
+struct OfThread(Vec<Arc<Relay>>);
+
+impl Drop for OfThread {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|relay| relay.close());
+    }
+}
+
+/// How tokio wakes its tasks: known once a relay's own task has been polled. Other wakers go no way round: whoever blocks its
+/// thread until it is woken would keep the relay's task from running.
+static OF_TASKS: OnceLock<&'static RawWakerVTable> = OnceLock::new();
 
 /// All that there are: for those whose runtime does not run.
 static ALL: Mutex<Vec<Weak<Relay>>> = Mutex::new(Vec::new());
@@ -41,25 +54,43 @@ struct Queue {
 }
 
 impl Relay {
-    /// Into the runtime whose task is being polled; `None`: it is none of tokio's.
-    pub(crate) fn current() -> Option<Arc<Self>> {
+    /// Into the runtime whose task is being polled; `None`: it is none of tokio's, or something else is woken first.
+    pub(crate) fn current(context: &Context<'_>) -> Option<Arc<Self>> {
+        let is_task = |vtable: &&'static RawWakerVTable| std::ptr::eq(*vtable, context.waker().vtable());
+        if !OF_TASKS.get().is_none_or(&is_task) {
+            return None;
+        }
         tokio::task::try_id()?;
         let handle = Handle::try_current().ok()?;
         let runtime = handle.id();
-        OF_THREAD.with_borrow_mut(|relays| {
-            let known = relays.iter().find(|(known, _)| *known == runtime).and_then(|(_, relay)| relay.upgrade());
-            if known.is_some() {
-                return known;
-            }
-            let relay = Arc::new(Self { runtime, queue: Mutex::default() });
-            relays.retain(|(known, relay)| *known != runtime && relay.strong_count() > 0);
-            relays.push((runtime, Arc::downgrade(&relay)));
-            let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-            all.retain(|relay| relay.strong_count() > 0);
-            all.push(Arc::downgrade(&relay));
-            handle.spawn(Carrying(relay.clone()));
-            Some(relay)
-        })
+        let relay = OF_THREAD
+            .try_with(|relays| {
+                let relays = &mut relays.borrow_mut().0;
+                if let Some(relay) = relays.iter().find(|relay| relay.runtime == runtime && !relay.queue().closed) {
+                    return relay.clone();
+                }
+                relays.retain(|relay| !relay.queue().closed);
+                let relay = Arc::new(Self { runtime, queue: Mutex::default() });
+                relays.push(relay.clone());
+                let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+                all.retain(|relay| relay.strong_count() > 0);
+                all.push(Arc::downgrade(&relay));
+                handle.spawn(Carrying(relay.clone()));
+                relay
+            })
+            .ok()?;
+        // The first time it is not known yet.
+        OF_TASKS.get().is_some_and(is_task).then_some(relay)
+    }
+
+    /// Whoever waits is woken at once, from now on.
+    fn close(&self) {
+        let sleeping = {
+            let mut queue = self.queue();
+            queue.closed = true;
+            queue.sleeping.take()
+        };
+        self.take().into_iter().chain(sleeping).for_each(Waker::wake);
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -97,9 +128,18 @@ impl Waking for Relay {
 
 /// Wakes who waits for runtimes that do not run.
 pub(crate) fn wake_overdue() {
+    wake_late(PATIENCE);
+}
+
+/// Wakes all who wait: nobody looks again.
+pub(crate) fn wake_all() {
+    wake_late(Duration::ZERO);
+}
+
+fn wake_late(patience: Duration) {
     let late: Vec<Arc<Relay>> = {
         let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-        let late = |relay: &Arc<Relay>| relay.queue().since.is_some_and(|since| since.elapsed() > PATIENCE);
+        let late = |relay: &Arc<Relay>| relay.queue().since.is_some_and(|since| since.elapsed() >= patience);
         all.iter().filter_map(Weak::upgrade).filter(late).collect()
     };
     late.iter().flat_map(|relay| relay.take()).for_each(Waker::wake);
@@ -112,10 +152,14 @@ impl Future for Carrying {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        OF_TASKS.get_or_init(|| context.waker().vtable());
         let wakers = {
             let mut queue = self.0.queue();
             queue.since = None;
             if queue.wakers.is_empty() {
+                if queue.closed {
+                    return Poll::Ready(());
+                }
                 queue.sleeping = Some(context.waker().clone());
                 return Poll::Pending;
             }
@@ -130,13 +174,13 @@ impl Future for Carrying {
 
 impl Drop for Carrying {
     fn drop(&mut self) {
-        self.0.queue().closed = true;
-        self.0.take().into_iter().for_each(Waker::wake);
+        self.0.close();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::task::Wake;
     use std::thread::{self, ThreadId};
@@ -160,8 +204,14 @@ mod tests {
     /// A runtime, and the relay into it.
     fn runtime() -> (tokio::runtime::Runtime, Arc<Relay>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        assert!(runtime.block_on(async { Relay::current() }).is_none(), "what is blocked on is no task");
-        let task = async { Relay::current().zip(Relay::current()) };
+        let current = || poll_fn(|context| Poll::Ready(Relay::current(context)));
+        assert!(runtime.block_on(current()).is_none(), "what is blocked on is no task");
+        let task = async move {
+            // Its own task tells what the waker of a task is.
+            current().await;
+            tokio::task::yield_now().await;
+            current().await.zip(current().await)
+        };
         let (relay, same) = runtime.block_on(async { tokio::spawn(task).await.unwrap() }).unwrap();
         assert!(Arc::ptr_eq(&relay, &same));
         (runtime, relay)
@@ -190,6 +240,22 @@ mod tests {
         let (waker, woken) = waker();
         runtime.block_on(async { relay.wake(waker) });
         assert!(woken.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_relay_ends_with_its_thread() {
+        let (runtime, relay) = thread::spawn(runtime).join().unwrap();
+        let (waker, woken) = waker();
+        relay.wake(waker);
+        assert!(woken.try_recv().is_ok());
+        drop(runtime);
+    }
+
+    #[test]
+    fn who_blocks_its_thread_goes_no_way_round() {
+        let (runtime, _) = runtime();
+        let blocking = || Relay::current(&Context::from_waker(Waker::noop())).is_none();
+        assert!(runtime.block_on(async { tokio::spawn(async move { blocking() }).await.unwrap() }));
     }
 
     #[test]

@@ -84,12 +84,12 @@ impl<T, X> Slot<T, X> {
     pub(crate) fn poll(
         &self,
         context: &Context<'_>,
-        by: impl FnOnce() -> Option<Arc<dyn Waking>>,
+        by: impl FnOnce(&Context<'_>) -> Option<Arc<dyn Waking>>,
     ) -> Poll<Result<T, CallError<X>>> {
         let mut state = self.state();
         if let State::Waiting(waiter) = &mut *state {
             if !waiter.as_ref().is_some_and(|waiter| waiter.waker.will_wake(context.waker())) {
-                *waiter = Some(Waiter { waker: context.waker().clone(), by: by() });
+                *waiter = Some(Waiter { waker: context.waker().clone(), by: by(context) });
             }
             return Poll::Pending;
         }

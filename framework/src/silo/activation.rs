@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::CallError;
 use crate::entity::{Anchor, Caller, Entity, Job, Link, Named, RefInner, Run, StateCell, Tick};
+use crate::silo::crew::Task;
 use crate::silo::ledger::Ledger;
 use crate::silo::shared::Shared;
 use crate::silo::turn::Context;
@@ -118,7 +119,7 @@ pub(crate) struct Suspended {
     pub(crate) context: Context,
     pub(crate) caller: Option<Arc<dyn Caller>>,
     pub(crate) future: FutureSlot,
-    pub(crate) task: tokio::task::AbortHandle,
+    pub(crate) task: Task,
 }
 
 /// Where a suspended turn's future is, so that it can be dropped at its limit while its task is not looking.

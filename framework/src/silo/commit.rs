@@ -233,15 +233,9 @@ impl<E: Entity> Host<E> {
             if is_gone {
                 drop(control);
                 tracing::warn!(target: "grange", entity = %activation.to.id(), "an entity lost its claim: it is loaded anew");
-                let activation = activation.clone();
-                let host = self.clone();
-                // Not from within whatever led here, which may still hold something of it.
-                self.crew.take(async move {
-                    let _inside = here::enter();
-                    if activation.control.borrow().phase != Phase::Gone {
-                        host.fall(&activation);
-                    }
-                });
+                if activation.control.borrow().phase != Phase::Gone {
+                    self.fall(activation);
+                }
                 return;
             }
             self.set_alarm(activation.place.get(), &mut control, self.shared.clock.wall_ms());

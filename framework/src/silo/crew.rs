@@ -5,16 +5,39 @@ use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::task::Poll;
 
-use futures_util::future::{FutureExt, LocalBoxFuture};
+use futures_util::future::{AbortHandle, FutureExt, LocalBoxFuture, abortable};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::spawn_local;
 
 use crate::entity::panic_text;
+use crate::silo::here;
 
 type Work = LocalBoxFuture<'static, ()>;
 
 /// The way to that task. What is under way is dropped with the arbiter, as a task of its own would be.
-pub(crate) struct Crew(UnboundedSender<Work>);
+pub(crate) struct Crew(UnboundedSender<Order>);
+
+enum Order {
+    Take(Work),
+    /// As a task of its own.
+    Spawn(Work),
+}
+
+/// Ends a task that was spawned.
+pub(crate) enum Task {
+    Spawned(tokio::task::AbortHandle),
+    Ordered(AbortHandle),
+}
+
+impl Task {
+    pub(crate) fn abort(&self) {
+        match self {
+            Self::Spawned(task) => task.abort(),
+            Self::Ordered(task) => task.abort(),
+        }
+    }
+}
 
 impl Crew {
     /// On the arbiter's own thread.
@@ -26,16 +49,33 @@ impl Crew {
 
     /// Has this done; an arbiter that has ended drops it.
     pub(crate) fn take(&self, work: impl Future<Output = ()> + 'static) {
-        let _ = self.0.send(Box::pin(work));
+        let _ = self.0.send(Order::Take(Box::pin(work)));
+    }
+
+    /// Has this done by a task of its own, which is one pass of the loop later where this is called from outside of the
+    /// arbiter's `LocalSet`.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + 'static) -> Task {
+        if !here::is_outside() {
+            return Task::Spawned(spawn_local(work).abort_handle());
+        }
+        let (work, task) = abortable(work);
+        let _ = self.0.send(Order::Spawn(Box::pin(work.map(drop))));
+        Task::Ordered(task)
     }
 }
 
-async fn work(mut orders: UnboundedReceiver<Work>) {
+async fn work(mut orders: UnboundedReceiver<Order>) {
     let mut under_way = FuturesUnordered::new();
     poll_fn(|context| {
         let open = loop {
-            match orders.poll_recv(context) {
-                Poll::Ready(Some(work)) => under_way.push(guarded(work)),
+            // What is taken at once takes nothing of the task's share of the loop: that is for what is done about it.
+            let order = match orders.try_recv() {
+                Ok(order) => Poll::Ready(Some(order)),
+                Err(_) => orders.poll_recv(context),
+            };
+            match order {
+                Poll::Ready(Some(Order::Take(work))) => under_way.push(guarded(work)),
+                Poll::Ready(Some(Order::Spawn(work))) => drop(spawn_local(work)),
                 Poll::Ready(None) => break false,
                 Poll::Pending => break true,
             }

@@ -84,7 +84,7 @@ impl<E: Entity> Port<E> for Door<E> {
         if host.overtakable.get() > 0 || host.shared.is_draining() {
             return Err(call);
         }
-        let Some(_nested) = here::nest() else { return Err(call) };
+        let Some(_nested) = here::nest(false) else { return Err(call) };
         Ok(host.run_here(call))
     }
 
@@ -121,7 +121,7 @@ impl<E: Entity> Letterbox for Door<E> {
         // Read by a connection of its own arbiter: it runs right here, and no mailbox is in between.
         if let Some(host) = here::find::<Host<E>>(self.number).filter(|host| host.arbiter == arbiter)
             && host.overtakable.get() == 0
-            && let Some(_nested) = here::nest()
+            && let Some(_nested) = here::nest(true)
         {
             let _inside = here::enter();
             return host.arrive(to, arrival, may_take);

@@ -10,8 +10,9 @@ use std::rc::{Rc, Weak};
 
 thread_local! {
     static HOSTS: RefCell<Vec<(u64, Weak<dyn Any>)>> = const { RefCell::new(Vec::new()) };
-    /// Whether the code that runs is a host's own. What runs before any host does, and a handler, is not.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    static CODE: Cell<Code> = const { Cell::new(Code::Other) };
+    /// Turns run on the stack of a task that may be outside of the arbiter's `LocalSet`, where nothing local can be spawned.
+    static OUTSIDE: Cell<bool> = const { Cell::new(false) };
     static DEPTH: Cell<u8> = const { Cell::new(0) };
 }
 
@@ -34,39 +35,56 @@ pub(crate) fn find<H: 'static>(door: u64) -> Option<Rc<H>> {
     })
 }
 
+/// Whose code runs on this thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Code {
+    /// None of ours, as far as is known: a connection's, or a task that a handler gave to `tokio::spawn`.
+    Other,
+    Host,
+    Handler,
+}
+
 /// Marks that a host's own code runs, or a handler's, until it is dropped.
-pub(crate) struct Mark(bool);
+pub(crate) struct Mark(Code);
 
 impl Drop for Mark {
     fn drop(&mut self) {
-        INSIDE.set(self.0);
+        CODE.set(self.0);
     }
 }
 
 /// From here on a host is at work.
 pub(crate) fn enter() -> Mark {
-    Mark(INSIDE.replace(true))
+    Mark(CODE.replace(Code::Host))
 }
 
 /// From here on a handler is at work: the host that polls it holds no borrow.
 pub(crate) fn leave() -> Mark {
-    Mark(INSIDE.replace(false))
+    Mark(CODE.replace(Code::Handler))
 }
 
 /// A place on the stack for one more turn, until it is dropped.
-pub(crate) struct Nested(());
+pub(crate) struct Nested {
+    outside: bool,
+}
 
 impl Drop for Nested {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get() - 1);
+        OUTSIDE.set(self.outside);
     }
 }
 
-/// `None`: a host is at work, or the stack is deep enough.
-pub(crate) fn nest() -> Option<Nested> {
-    if INSIDE.get() || DEPTH.get() >= DEPTH_MAX {
+/// `None`: a host is at work, or the stack is deep enough. What is `local` is known to be a task of the arbiter's `LocalSet`.
+pub(crate) fn nest(local: bool) -> Option<Nested> {
+    if CODE.get() == Code::Host || DEPTH.get() >= DEPTH_MAX {
         return None;
     }
     DEPTH.set(DEPTH.get() + 1);
-    Some(Nested(()))
+    Some(Nested { outside: OUTSIDE.replace(OUTSIDE.get() || (CODE.get() == Code::Other && !local)) })
+}
+
+/// Whether `spawn_local` might find no `LocalSet`.
+pub(crate) fn is_outside() -> bool {
+    OUTSIDE.get()
 }

@@ -57,7 +57,7 @@ impl<E: Entity> Host<E> {
         let future: FutureSlot = Rc::new(RefCell::new(Some(future)));
         let (host, owner, slot, span, method) =
             (self.clone(), activation.clone(), future.clone(), context.span.clone(), context.method);
-        let task = actix_rt::spawn(async move {
+        let task = self.crew.spawn(async move {
             let ran: Option<Ran> = std::future::poll_fn(|task| {
                 let mut slot = slot.borrow_mut();
                 let Some(future) = slot.as_mut() else { return Poll::Ready(None) };
@@ -72,7 +72,6 @@ impl<E: Entity> Host<E> {
                 host.resume(&owner, turn, ran);
             }
         });
-        let task = task.abort_handle();
         activation.control.borrow_mut().suspended.push(Suspended { context, caller, future, task });
         self.catalog.borrow_mut().suspended.insert(activation.place.get());
     }

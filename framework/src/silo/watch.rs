@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 use crate::clock::BEAT;
-use crate::cluster::wake_overdue;
+use crate::cluster::{wake_all, wake_overdue};
 use crate::entity::{MethodInfo, Tick};
 use crate::silo::shared::Shared;
 use crate::telemetry::Counter;
@@ -44,6 +44,7 @@ pub(crate) fn run(shared: &Arc<Shared>, stop: &Receiver<()>) {
         watch.beat();
     }
     shared.deadlines.close();
+    wake_all();
 }
 
 /// What looks at a silo with every beat of its clock.

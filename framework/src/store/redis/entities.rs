@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, RedisWrite, Value, cmd};
-use tokio::task::spawn_local;
 
 use super::faults::{failed, unreadable};
 use super::keys::{self, decode_field, decode_id, decode_value, encode_field, encode_id};
@@ -112,7 +111,7 @@ impl Entities {
     fn begin<T: 'static, F: Future<Output = Result<T, StoreError>> + 'static>(
         self,
         id: EntityId,
-        commands: impl IntoIterator<Item = Cmd>,
+        (commands, bytes): (impl IntoIterator<Item = Cmd>, u64),
         reply: Reply<T>,
         read: impl FnOnce(&Self, Answer) -> Result<T, StoreError> + 'static,
         otherwise: impl FnOnce(Self, Sent) -> F + 'static,
@@ -122,7 +121,7 @@ impl Entities {
             Ok(link) => link,
             Err(error) => return drop(reply.send(Err(error))),
         };
-        link.post(commands, move |sent| match sent {
+        link.post(commands, bytes, move |sent| match sent {
             Ok((mut values, _)) if values.last().is_some_and(is_ok) => {
                 let answer = values.pop().ok_or_else(|| unreadable(&id)).and_then(|value| Answer::read(value, &id));
                 let _ = reply.send(answer.and_then(|answer| {
@@ -130,7 +129,10 @@ impl Entities {
                     read(&self, answer)
                 }));
             }
-            sent => _ = spawn_local(async move { drop(reply.send(otherwise(self, sent).await)) }),
+            sent => {
+                let connections = self.routes.clone();
+                connections.spawn(async move { drop(reply.send(otherwise(self, sent).await)) });
+            }
         });
     }
 
@@ -147,7 +149,7 @@ impl Entities {
         let (again, asked) = (just(command.clone()), claim.clone());
         self.begin(
             claim.id.clone(),
-            [command],
+            ([command], 0),
             reply,
             move |entities, answer| entities.claimed(&claim, answer),
             move |entities, sent| async move {
@@ -178,7 +180,7 @@ impl Entities {
         let applied = commit.clone();
         self.begin(
             commit.id.clone(),
-            commands,
+            (commands, applied.bytes()),
             reply,
             move |entities, _| Ok(entities.applied(&applied)),
             move |entities, sent| async move { entities.commit_on(&commit, sent).await },
@@ -343,7 +345,7 @@ impl Entities {
                 let (routes, partition) = (self.routes.clone(), self.partition(&id));
                 let sweep = just(self.sweep(&id, some));
                 // If it fails, the next claim finds them.
-                spawn_local(async move { drop(routes.run(partition, &sweep).await) });
+                self.routes.spawn(async move { drop(routes.run(partition, &sweep).await) });
             }
         }
     }

@@ -57,8 +57,8 @@ impl Greeting {
         Ok(())
     }
 
-    /// Whether it is one that grange can use; says what is dangerous about it.
-    pub(super) fn check_server(&self, server: &Server) -> Result<(), StoreError> {
+    /// Whether it is one that grange can use.
+    pub(super) fn check_version(&self, server: &Server) -> Result<(), StoreError> {
         let version = self.info.get("redis_version").map_or("", String::as_str);
         let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
         if major.is_some_and(|major| major < VERSION_MIN) {
@@ -66,6 +66,11 @@ impl Greeting {
                 "Redis at {server} is version {version}: grange needs {VERSION_MIN}.0 or newer"
             )));
         }
+        Ok(())
+    }
+
+    /// Says what is dangerous about it.
+    pub(super) fn warn_of(&self, server: &Server) {
         if let Some(policy) = self.info.get("maxmemory_policy").filter(|policy| *policy != "noeviction") {
             tracing::warn!(%server, policy, "Redis deletes data when its memory is full: set maxmemory-policy noeviction");
         }
@@ -76,7 +81,6 @@ impl Greeting {
                  set appendonly yes and appendfsync always"
             );
         }
-        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{LocalSet, spawn_local, unconstrained};
@@ -57,8 +58,26 @@ enum Stage {
 /// A thread's connections. What is under way holds them.
 pub(super) struct Connections {
     routes: Rc<Routes>,
+    tasks: UnboundedSender<LocalBoxFuture<'static, ()>>,
     /// The store does not close before this is gone.
     _open: watch::Receiver<Stage>,
+}
+
+impl Connections {
+    /// In a task of their thread, also where this is called from a task outside of its `LocalSet`.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let _ = self.tasks.send(Box::pin(task));
+    }
+
+    fn new(routes: Rc<Routes>, open: watch::Receiver<Stage>) -> Rc<Self> {
+        let (tasks, mut given) = unbounded_channel();
+        spawn_local(async move {
+            while let Some(task) = given.recv().await {
+                spawn_local(task);
+            }
+        });
+        Rc::new(Self { routes, tasks, _open: open })
+    }
 }
 
 impl Deref for Connections {
@@ -108,7 +127,7 @@ impl Thread {
                 Ok(routes) => routes,
                 Err(error) => return drop(opened.send(Err(error))),
             };
-            let connections = Rc::new(Connections { routes, _open: open.clone() });
+            let connections = Connections::new(routes, open.clone());
             HERE.with_borrow_mut(|here| {
                 here.retain(|(_, connections)| connections.strong_count() > 0);
                 here.push((number, Rc::downgrade(&connections)));
@@ -126,15 +145,15 @@ impl Thread {
         })
     }
 
-    /// Hands work over, in order; it is done whether or not anybody waits for the answer.
+    /// Hands work over; it is done whether or not anybody waits for the answer, for as long as its thread runs.
     pub(super) fn ask<T, F>(&self, work: impl FnOnce(Rc<Connections>) -> F + Send + 'static) -> Pending<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + 'static,
     {
         self.call(|connections, reply| {
-            let work = work(connections);
-            spawn_local(async move { drop(reply.send(work.await)) });
+            let work = work(connections.clone());
+            connections.spawn(async move { drop(reply.send(work.await)) });
         })
     }
 
@@ -177,7 +196,7 @@ fn run(
             Err(error) => drop(started.send(Err(error))),
             Ok(routes) => {
                 let _ = started.send(Ok(()));
-                let connections = Rc::new(Connections { routes, _open: stage.subscribe() });
+                let connections = Connections::new(routes, stage.subscribe());
                 let closing = serve(connections, orders).await;
                 stage.send_replace(Stage::Closing);
                 let _ = timeout(patience, stage.closed()).await;

@@ -1,7 +1,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use crate::wire::Partition;
 const TIMEOUTS_MAX: u32 = 2;
 /// So many callers share a write and an answer: with more, Redis and they would take turns in working.
 const TOGETHER_MAX: usize = 32;
+/// With so much to send, the next ones wait for an answer of their own.
+const TOGETHER_BYTES: u64 = 1 << 20;
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// What has come is read within that, once the thread runs again.
@@ -39,8 +41,8 @@ pub(super) struct Link {
     /// The partitions whose lives are looked at before anything else is sent.
     partitions: RefCell<Vec<Partition>>,
     state: RefCell<State>,
-    /// Not sent yet, the oldest first.
-    gathered: RefCell<Vec<Batch>>,
+    /// What is not sent yet. The task that sends it owns it, and who waits for it with it: they hold this link in turn.
+    outgoing: Weak<Outgoing>,
     /// How many connections there were.
     connections: Cell<u64>,
     /// How many calls in a row had no answer.
@@ -57,7 +59,36 @@ pub(super) type Sent = Result<(Vec<Value>, Rc<Server>), StoreError>;
 #[derive(Default)]
 struct Batch {
     commands: Pipeline,
+    /// About so many.
+    bytes: u64,
     waiting: Vec<Waiting>,
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= TOGETHER_MAX || self.bytes >= TOGETHER_BYTES
+    }
+}
+
+/// What waits to be sent on a link.
+#[derive(Default)]
+struct Outgoing {
+    /// The oldest first.
+    batches: RefCell<Vec<Batch>>,
+    posted: Notify,
+}
+
+impl Outgoing {
+    /// Sends what has gathered, in the order in which it came, until the link is gone.
+    async fn send(self: Rc<Self>, link: Weak<Link>) {
+        loop {
+            self.posted.notified().await;
+            // Whoever can run before comes along.
+            yield_now().await;
+            let Some(link) = link.upgrade() else { return };
+            self.batches.take().into_iter().for_each(|batch| _ = spawn_local(link.clone().send_together(batch)));
+        }
+    }
 }
 
 struct Waiting {
@@ -82,17 +113,20 @@ struct Open {
 impl Link {
     pub(super) fn new(setup: Rc<Setup>, servers: Vec<Server>, partitions: Vec<Partition>) -> Rc<Self> {
         let state = State::Away(failed("Redis is not connected yet"));
-        Rc::new(Self {
+        let outgoing = Rc::new(Outgoing::default());
+        let link = Rc::new(Self {
             setup,
             servers,
             partitions: RefCell::new(partitions),
             state: RefCell::new(state),
-            gathered: RefCell::default(),
+            outgoing: Rc::downgrade(&outgoing),
             connections: Cell::new(0),
             timeouts: Cell::new(0),
             lost: Notify::new(),
             connecting: Mutex::new(()),
-        })
+        });
+        spawn_local(outgoing.send(Rc::downgrade(&link)));
+        link
     }
 
     /// Connects, unless it is connected.
@@ -122,7 +156,7 @@ impl Link {
 
     /// Keeps it connected, for as long as the task is let run.
     pub(super) async fn keep(self: Rc<Self>) {
-        let mut pause = RETRY_MIN;
+        let (mut pause, mut told) = (RETRY_MIN, self.setup.speaks);
         loop {
             if self.is_up() {
                 pause = RETRY_MIN;
@@ -131,8 +165,9 @@ impl Link {
             for server in &self.servers {
                 match self.connect(server).await {
                     Ok(()) => {
-                        if self.setup.speaks {
+                        if told {
                             tracing::info!(%server, "connected to Redis again");
+                            told = self.setup.speaks;
                         }
                         break;
                     }
@@ -143,6 +178,13 @@ impl Link {
                 // Not all silos at the same time.
                 sleep(pause.mul_f64(0.5 + jitter() / 2.0)).await;
                 pause = (pause * 2).min(RETRY_MAX);
+                // It may be the only one that has none.
+                if pause == RETRY_MAX && !told {
+                    told = true;
+                    tracing::warn!(
+                        "an arbiter has had no connection to Redis for a while: its entities are unavailable"
+                    );
+                }
             }
         }
     }
@@ -216,19 +258,21 @@ impl Link {
     /// be sent.
     pub(super) async fn send(self: &Rc<Self>, commands: &Pipeline) -> Sent {
         let (answered, answer) = oneshot::channel();
-        self.post(commands.cmd_iter().cloned(), |sent| _ = answered.send(sent));
+        self.post(commands.cmd_iter().cloned(), 0, |sent| _ = answered.send(sent));
         answer.await.unwrap_or_else(|_| Err(failed("the connection ended; the outcome is unknown")))
     }
 
-    /// The same without a task: what they were answered with is given to this.
+    /// The same without a task: what they were answered with is given to this. `bytes`: about how much there is to send.
     pub(super) fn post(
         self: &Rc<Self>,
         commands: impl IntoIterator<Item = Cmd>,
+        bytes: u64,
         answered: impl FnOnce(Sent) + 'static,
     ) {
-        let mut batches = self.gathered.borrow_mut();
-        let is_first = batches.is_empty();
-        if batches.last().is_none_or(|last| last.waiting.len() >= TOGETHER_MAX) {
+        // Where the task has ended, its thread is ending: whoever waits hears that the store is closed.
+        let Some(outgoing) = self.outgoing.upgrade() else { return };
+        let mut batches = outgoing.batches.borrow_mut();
+        if batches.last().is_none_or(Batch::is_full) {
             batches.push(Batch::default());
         }
         let Some(batch) = batches.last_mut() else { return };
@@ -236,26 +280,13 @@ impl Link {
         commands.into_iter().for_each(|command| _ = batch.commands.add_command(command));
         let count = batch.commands.len() - before;
         batch.waiting.push(Waiting { count, answered: Box::new(answered) });
-        if is_first {
-            spawn_local(self.clone().send_gathered());
-        }
-    }
-
-    async fn send_gathered(self: Rc<Self>) {
-        // Whoever can run before comes along.
-        yield_now().await;
-        let mut batches = self.gathered.take();
-        match batches.pop() {
-            Some(only) if batches.is_empty() => self.send_together(only).await,
-            last => {
-                batches.into_iter().chain(last).for_each(|batch| _ = spawn_local(self.clone().send_together(batch)))
-            }
-        }
+        batch.bytes += bytes;
+        outgoing.posted.notify_one();
     }
 
     /// One write, one limit and one wake-up for many callers.
     async fn send_together(self: Rc<Self>, batch: Batch) {
-        let Batch { commands, waiting } = batch;
+        let Batch { commands, waiting, .. } = batch;
         match self.send_all(&commands).await {
             Ok((values, server)) => {
                 let mut values = values.into_iter();
@@ -337,6 +368,15 @@ async fn within<T>(limit: Duration, answer: impl Future<Output = T>) -> Result<T
     match timeout(limit, answer.as_mut()).await {
         Ok(answered) => Ok(answered),
         Err(_) => timeout(STOOD_STILL, answer).await,
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // The task that would send ends.
+        if let Some(outgoing) = self.outgoing.upgrade() {
+            outgoing.posted.notify_one();
+        }
     }
 }
 

@@ -67,7 +67,7 @@ impl Routes {
     pub(super) async fn open(mut setup: Setup, seeds: Vec<Server>, lane: Lane) -> Result<Rc<Self>, StoreError> {
         let (mut error, mut found) = (failed("there is no URL of Redis"), None);
         for seed in &seeds {
-            match greet(&setup.access, seed).await {
+            match greet(&setup.access, seed, setup.speaks).await {
                 Ok(greeting) => {
                     found = Some((seed.clone(), greeting));
                     break;
@@ -346,13 +346,16 @@ fn keep(link: Rc<Link>) -> Kept {
     Kept { link, task }
 }
 
-async fn greet(access: &Access, server: &Server) -> Result<Greeting, StoreError> {
+async fn greet(access: &Access, server: &Server, speaks: bool) -> Result<Greeting, StoreError> {
     let (mut connection, _driver) = access.connect(server).await?;
     let greeting = Greeting::read(&mut connection, server).await?;
     if !greeting.is_cluster() {
         greeting.check_primary(server)?;
     }
-    greeting.check_server(server)?;
+    greeting.check_version(server)?;
+    if speaks {
+        greeting.warn_of(server);
+    }
     Ok(greeting)
 }
 
