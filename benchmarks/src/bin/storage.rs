@@ -110,7 +110,11 @@ impl Stores {
 
     fn stop(self) {
         self.runtime.block_on(async {
-            for silo in self.on_redis.into_iter().map(|(_, silo, _)| silo).chain([self.memory, self.embedded]) {
+            // Each Redis is there until its silo has given everything back.
+            for (_redis, silo, _bare) in self.on_redis {
+                silo.shutdown().await.expect("stops");
+            }
+            for silo in [self.memory, self.embedded] {
                 silo.shutdown().await.expect("stops");
             }
         });
