@@ -5,16 +5,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::coop;
-use tracing::Span;
 use tracing::field::Empty;
 use uuid::Uuid;
 
 use crate::client::alarm::Alarm;
 use crate::client::{Ask, Continuation, Message};
-use crate::cluster::Relay;
 use crate::entity::{
     Durable, Entity, Gate, Head, Job, LAG_MS, Method, Named, NoEntry, Origin, RawRef, Realm, Request, Slot, Source,
-    Tick, Ticket, Typed, Wait, Waking,
+    Special, Tick, Ticket, Typed, Wait,
 };
 use crate::{CallError, Never};
 
@@ -173,16 +171,14 @@ impl<E: Entity, T, X> Call<E, T, X> {
         call: u64,
     ) -> Box<dyn Job<E>> {
         let realm = &self.to.inner.realm;
-        let span = if tracing::enabled!(target: "grange", tracing::Level::DEBUG) {
+        let span = tracing::enabled!(target: "grange", tracing::Level::DEBUG).then(|| {
             tracing::debug_span!(
                 target: "grange", "call", kind = E::KIND, entity = ?self.to, method = job.info().name,
                 outcome = Empty, queue_us = Empty, run_us = Empty, commit_us = Empty
             )
-        } else {
-            Span::none()
-        };
-        let (to, arrived) = (self.to.inner.clone(), realm.tick());
-        *job.head_mut() = Some(Head { to, source, parent, deadline, call, arrived, searches: 0, span, notice: None });
+        });
+        let (to, arrived, special) = (self.to.inner.clone(), realm.tick(), Special::of(source, span));
+        *job.head_mut() = Some(Head { to, parent, deadline, call, arrived, searches: 0, special });
         job
     }
 }
@@ -221,7 +217,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
                 Err(back) => job = back,
                 Ok(call) => {
                     progress.made_progress();
-                    if let Poll::Ready(answer) = slot.poll(context, waking) {
+                    if let Poll::Ready(answer) = slot.poll(context) {
                         note_failure(origin.as_deref(), &answer);
                         return Poll::Ready(answer);
                     }
@@ -247,7 +243,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
             }
             None => {
                 // The waker is there before anybody can answer: from here on the slot is another thread's.
-                let _pending = slot.poll(context, waking);
+                let _pending = slot.poll(context);
                 self.wait(Asked { slot, ticket, deadline, call, held: None, origin, again });
                 port.deliver(job);
                 return Poll::Pending;
@@ -312,7 +308,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
                 }
                 continue;
             }
-            let answer = match asked.slot.poll(context, waking) {
+            let answer = match asked.slot.poll(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(answer) => answer,
             };
@@ -415,11 +411,6 @@ impl<E: Entity, T, X> Drop for Call<E, T, X> {
     fn drop(&mut self) {
         self.end(false);
     }
-}
-
-/// Who wakes the caller that is being polled.
-fn waking(context: &Context<'_>) -> Option<Arc<dyn Waking>> {
-    Relay::current(context).map(|relay| relay as Arc<dyn Waking>)
 }
 
 /// A number for the next sending of an ask; one that a turn makes is waited for under it.

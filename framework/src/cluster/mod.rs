@@ -20,7 +20,6 @@ mod membership;
 mod peer;
 mod placement;
 mod probe;
-mod relay;
 mod routing;
 #[cfg(feature = "testing")]
 mod scatter;
@@ -43,7 +42,6 @@ pub(crate) use lodging::Lodging;
 pub(crate) use membership::Membership;
 pub(crate) use placement::reslice;
 pub(crate) use probe::{Probe, Probed};
-pub(crate) use relay::{Relay, wake_all, wake_overdue};
 pub(crate) use routing::{Home, Route};
 #[cfg(feature = "testing")]
 pub(crate) use scatter::Scatter;

@@ -75,7 +75,7 @@ impl<E: Entity> Errand for Traveller<E> {
     }
 
     fn manner(&self) -> Manner {
-        match self.call.head().map(|head| head.source) {
+        match self.call.head().map(|head| head.source()) {
             Some(Source::Notify) => Manner::Notify,
             Some(Source::Keyed { key, digest }) => Manner::Keyed { key, digest },
             Some(Source::Ask) | None if self.call.info().exclusive => Manner::Exclusive,

@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crossbeam_utils::CachePadded;
 use slab::Slab;
 
 use crate::entity::Tick;
@@ -24,7 +25,7 @@ const SHARDS: usize = 16;
 ///
 /// Sharded by thread, so that callers don't meet; entering and leaving are an uncontended lock each.
 pub(crate) struct Deadlines {
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
     /// Waits in one shard: past it, a call is refused before it is made.
     shard_waits_max: usize,
 }
@@ -68,7 +69,7 @@ impl Deadlines {
     /// Numbers begin at a random place, so that no two processes of a cluster give the same.
     pub(crate) fn new(shard_waits_max: usize, random: u64) -> Self {
         let numbers = random >> NUMBERS_SHIFT;
-        let shard = |_| Mutex::new(Shard { numbers, ..Shard::default() });
+        let shard = |_| Mutex::new(Shard { numbers, ..Shard::default() }).into();
         Self { shards: (0..SHARDS).map(shard).collect(), shard_waits_max }
     }
 

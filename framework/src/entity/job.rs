@@ -16,10 +16,9 @@ use crate::entity::{
 };
 use crate::{CallError, Failed, Never, Outcome};
 
-/// What a call carries beside its arguments, from its caller to its turn.
+/// What a call carries beside its arguments, from its caller to its turn. Small: it is copied, and passes between threads.
 pub(crate) struct Head<E: Entity> {
     pub(crate) to: Arc<RefInner<E>>,
-    pub(crate) source: Source,
     /// The turn that asks.
     pub(crate) parent: Option<Arc<Origin>>,
     pub(crate) deadline: Tick,
@@ -29,9 +28,36 @@ pub(crate) struct Head<E: Entity> {
     pub(crate) arrived: Tick,
     /// How often it searched for a cycle while it waited.
     pub(crate) searches: u32,
+    /// Of a plain ask that nobody traces there is none.
+    pub(crate) special: Option<Box<Special>>,
+}
+
+/// What few calls have.
+pub(crate) struct Special {
+    pub(crate) source: Source,
     pub(crate) span: Span,
     /// Of a notification: nobody waits for it, so nothing else bounds how many there are.
     pub(crate) notice: Option<Notice>,
+}
+
+impl Special {
+    /// `span`: of a call that is traced.
+    pub(crate) fn of(source: Source, span: Option<Span>) -> Option<Box<Self>> {
+        if source == Source::Ask && span.is_none() {
+            return None;
+        }
+        Some(Box::new(Self { source, span: span.unwrap_or_else(Span::none), notice: None }))
+    }
+}
+
+impl<E: Entity> Head<E> {
+    pub(crate) fn source(&self) -> Source {
+        self.special.as_ref().map_or(Source::Ask, |special| special.source)
+    }
+
+    pub(crate) fn take_span(&mut self) -> Span {
+        self.special.as_mut().map_or_else(Span::none, |special| std::mem::replace(&mut special.span, Span::none()))
+    }
 }
 
 /// A notification's place among those that may be on their way to an arbiter.

@@ -23,6 +23,7 @@ mod slot;
 mod state;
 mod turn;
 mod waits;
+mod waking;
 
 // Under this name, so that a test can put other locks in its place.
 use std::sync;
@@ -44,10 +45,11 @@ pub(crate) use errand::{Errand, Far, FarEnd, FarPort, Traveller, chain_from, los
 pub(crate) use expiry::{Deadlines, Expire, NoEntry, Ticket};
 pub(crate) use gate::Gate;
 pub(crate) use guarded::{Guarded, guarded};
-pub(crate) use job::{Answer, Head, Job, Notice, Ran, Request, Run, Source, Typed, Verdict, panic_text};
+pub(crate) use job::{Answer, Head, Job, Notice, Ran, Request, Run, Source, Special, Typed, Verdict, panic_text};
 pub(crate) use origin::{Cause, Named, Origin};
 pub(crate) use realm::{LAG_MS, Port, PortOf, Realm, Tick};
 pub(crate) use reference::{Anchor, RefInner};
-pub(crate) use slot::{Caller, Carrier, End, Reply, Slot, Waking};
+pub(crate) use slot::{Caller, Carrier, End, Reply, Slot};
 pub(crate) use turn::{Link, Provenance, TurnSeed};
 pub(crate) use waits::{Wait, Waits};
+pub(crate) use waking::{begin_gathering, wake_all, wake_gathered, wake_overdue};

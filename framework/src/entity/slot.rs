@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::entity::waking::Way;
 use crate::entity::{Expire, FarEnd, Guarded};
 use crate::{CallError, Never};
 
@@ -25,16 +26,10 @@ pub(crate) struct Slot<T, X> {
     abandoned: AtomicBool,
 }
 
-/// The way to whoever waits in another runtime: wakes that go there together cost one system call, and not one each.
-pub(crate) trait Waking: Send + Sync {
-    fn wake(self: Arc<Self>, waker: Waker);
-}
-
 /// A caller that waits.
 struct Waiter {
     waker: Waker,
-    /// `None`: it is woken straight away.
-    by: Option<Arc<dyn Waking>>,
+    way: Way,
 }
 
 enum State<T, X> {
@@ -73,23 +68,17 @@ impl<T, X> Slot<T, X> {
             // Nobody waits any more.
             State::Answered(_) | State::Over => return drop(Guarded::new(answer)),
         };
-        match waiter {
-            Some(Waiter { waker, by: Some(by) }) => by.wake(waker),
-            Some(Waiter { waker, by: None }) => waker.wake(),
-            None => {}
+        if let Some(Waiter { waker, way }) = waiter {
+            way.wake(waker);
         }
     }
 
-    /// The caller asks, and says who wakes it if it has to wait.
-    pub(crate) fn poll(
-        &self,
-        context: &Context<'_>,
-        by: impl FnOnce(&Context<'_>) -> Option<Arc<dyn Waking>>,
-    ) -> Poll<Result<T, CallError<X>>> {
+    /// The caller asks, and is woken if it has to wait.
+    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<T, CallError<X>>> {
         let mut state = self.state();
         if let State::Waiting(waiter) = &mut *state {
             if !waiter.as_ref().is_some_and(|waiter| waiter.waker.will_wake(context.waker())) {
-                *waiter = Some(Waiter { waker: context.waker().clone(), by: by(context) });
+                *waiter = Some(Waiter { waker: context.waker().clone(), way: Way::to(context) });
             }
             return Poll::Pending;
         }

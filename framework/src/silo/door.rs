@@ -3,14 +3,16 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use actix::{Actor, Addr};
+use actix::Actor;
 
 use crate::CallError;
 use crate::entity::{
     Entity, Handlers, Job, Named, Notice, Placement, Port, PortOf, RawRef, Realm, RefInner, Source, Traveller,
 };
+use crate::inbox::Inbox;
+use crate::silo::delivery::{Addressed, Delivery, HostActor, HostInbox};
 use crate::silo::here;
-use crate::silo::host::{Arrived, Deliver, Host, HostActor, Posted};
+use crate::silo::host::Host;
 use crate::silo::shared::{Arrival, Letterbox, Post, Shared};
 use crate::silo::sweep::Sweep;
 
@@ -18,7 +20,7 @@ use crate::silo::sweep::Sweep;
 pub(crate) struct Door<E: Entity> {
     /// Weak, since what is shared holds the doors. A call brings its own way there.
     shared: Weak<Shared>,
-    hosts: Vec<Addr<HostActor<E>>>,
+    hosts: Vec<HostInbox<E>>,
     /// Unique in the process.
     number: u64,
     kind: Arc<str>,
@@ -28,6 +30,11 @@ impl<E: Entity> Door<E> {
     fn arbiter(&self, to: &RefInner<E>) -> usize {
         // The high half: the table of activations uses the low one.
         (to.hash >> 32) as usize % self.hosts.len()
+    }
+
+    /// Of an arbiter that has ended it is dropped here, and whoever waits is told.
+    fn send(&self, arbiter: usize, delivery: Delivery<E>) {
+        drop(self.hosts[arbiter].push(delivery));
     }
 
     /// The host of an entity that lives on this very thread.
@@ -64,9 +71,9 @@ impl<E: Entity> Port<E> for Door<E> {
         let Some(head) = call.head_mut() else { return };
         let arbiter = self.arbiter(&head.to);
         let realm = &head.to.realm;
-        if head.source == Source::Notify {
+        if let Some(special) = head.special.as_mut().filter(|special| special.source == Source::Notify) {
             let admitted = realm.admit(arbiter);
-            head.notice = Some(Notice { realm: realm.clone(), arbiter });
+            special.notice = Some(Notice { realm: realm.clone(), arbiter });
             if !admitted {
                 return; // best effort; its notice gives the place back
             }
@@ -75,7 +82,7 @@ impl<E: Entity> Port<E> for Door<E> {
         if let Some(host) = &own {
             host.overtakable.set(host.overtakable.get() + 1);
         }
-        self.hosts[arbiter].do_send(Deliver { call, own: own.is_some() });
+        self.send(arbiter, Delivery::Call { call, own: own.is_some() });
     }
 
     fn run_here(&self, call: Box<dyn Job<E>>) -> Result<u64, Box<dyn Job<E>>> {
@@ -105,7 +112,8 @@ impl<E: Entity> Letterbox for Door<E> {
             );
         };
         let to = RawRef::<E>::new(shared, key, None).inner;
-        self.hosts[self.arbiter(&to)].do_send(Posted { to, post, may_take, hops });
+        let arbiter = self.arbiter(&to);
+        self.send(arbiter, Delivery::Posted { post: Box::new(Addressed { to, what: post, may_take }), hops });
     }
 
     fn ask(&self, arrival: Arrival, may_take: bool) {
@@ -126,7 +134,7 @@ impl<E: Entity> Letterbox for Door<E> {
             let _inside = here::enter();
             return host.arrive(to, arrival, may_take);
         }
-        self.hosts[arbiter].do_send(Arrived { to, arrival, may_take });
+        self.send(arbiter, Delivery::Arrived(Box::new(Addressed { to, what: arrival, may_take })));
     }
 }
 
@@ -143,7 +151,7 @@ pub(crate) trait Registration: Send + Sync {
 }
 
 pub(crate) struct Kind<E: Entity> {
-    hosts: Mutex<Vec<(usize, Addr<HostActor<E>>)>>,
+    hosts: Mutex<Vec<(usize, HostInbox<E>)>>,
     door: u64,
 }
 
@@ -171,15 +179,16 @@ impl<E: Handlers> Registration for Kind<E> {
         let host = Host::<E>::new(shared.clone(), arbiter);
         let known: Rc<dyn Any> = host.clone();
         here::register(self.door, Rc::downgrade(&known));
-        let address = HostActor(host.clone()).start();
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).push((arbiter, address));
+        let inbox = Arc::new(Inbox::new());
+        HostActor { host: host.clone(), inbox: inbox.clone() }.start();
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).push((arbiter, inbox));
         host
     }
 
     fn open(&self, shared: &Arc<Shared>) -> (TypeId, Box<dyn Any + Send + Sync>, Arc<dyn Letterbox>) {
         let mut hosts = std::mem::take(&mut *self.hosts.lock().unwrap_or_else(PoisonError::into_inner));
         hosts.sort_by_key(|(arbiter, _)| *arbiter);
-        let hosts: Vec<_> = hosts.into_iter().map(|(_, address)| address).collect();
+        let hosts: Vec<_> = hosts.into_iter().map(|(_, inbox)| inbox).collect();
         let door = Arc::new(Door { shared: Arc::downgrade(shared), hosts, number: self.door, kind: E::KIND.into() });
         (TypeId::of::<E>(), Box::new(PortOf::<E>(door.clone())), door)
     }

@@ -8,6 +8,8 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
+use crate::entity::{begin_gathering, wake_gathered};
+
 thread_local! {
     static HOSTS: RefCell<Vec<(u64, Weak<dyn Any>)>> = const { RefCell::new(Vec::new()) };
     static CODE: Cell<Code> = const { Cell::new(Code::Other) };
@@ -50,12 +52,19 @@ pub(crate) struct Mark(Code);
 impl Drop for Mark {
     fn drop(&mut self) {
         CODE.set(self.0);
+        if self.0 == Code::Other {
+            wake_gathered();
+        }
     }
 }
 
-/// From here on a host is at work.
+/// From here on a host is at work. Whom it answers is woken when it has done.
 pub(crate) fn enter() -> Mark {
-    Mark(CODE.replace(Code::Host))
+    let before = CODE.replace(Code::Host);
+    if before == Code::Other {
+        begin_gathering();
+    }
+    Mark(before)
 }
 
 /// From here on a handler is at work: the host that polls it holds no borrow.

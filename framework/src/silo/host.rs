@@ -4,14 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Context as ActorContext, Handler};
-use hashbrown::HashTable;
-use slab::Slab;
-use tracing::Span;
-
 use crate::CallError;
 use crate::entity::{
-    Entity, Handlers, Head, Job, Methods, Named, Notice, Realm, RefInner, Source, Tick, Traveller, chain_from,
+    Entity, Handlers, Head, Job, Methods, Named, Notice, Realm, RefInner, Source, Special, Tick, Traveller, chain_from,
 };
 use crate::messaging::Parcel;
 use crate::mutant::Mutant;
@@ -25,6 +20,8 @@ use crate::silo::watch::Pulse;
 use crate::store::Field;
 use crate::telemetry::{Counter, Shard};
 use crate::wire::{EntityId, Envelope};
+use hashbrown::HashTable;
+use slab::Slab;
 
 /// The activations of one kind on one arbiter. All of a kind's entities that hash to this arbiter live here, each for
 /// as long as it is active.
@@ -177,7 +174,7 @@ impl<E: Entity> Host<E> {
     }
 
     /// A call has arrived.
-    fn deliver(self: &Rc<Self>, call: Box<dyn Job<E>>) {
+    pub(crate) fn deliver(self: &Rc<Self>, call: Box<dyn Job<E>>) {
         let Some(head) = call.head() else { return };
         if let (true, Some(far)) = (self.shared.is_homeless(), self.shared.far()) {
             let door = head.to.port.clone();
@@ -241,10 +238,14 @@ impl<E: Entity> Host<E> {
             }
         };
         let source = arrival.source(E::STATE.is_some(), job.info().exclusive);
-        let realm: Arc<dyn Realm> = self.shared.clone();
-        let notice = (source == Source::Notify).then(|| Notice { realm: realm.clone(), arbiter: self.arbiter });
-        if notice.is_some() && !realm.admit(self.arbiter) {
-            return; // best effort; its notice gives the place back
+        let mut special = Special::of(source, None);
+        if let Some(notification) = special.as_mut().filter(|_| source == Source::Notify) {
+            let realm: Arc<dyn Realm> = self.shared.clone();
+            let admitted = realm.admit(self.arbiter);
+            notification.notice = Some(Notice { realm, arbiter: self.arbiter });
+            if !admitted {
+                return; // best effort; its notice gives the place back
+            }
         }
         let Arrival { ask, end, deadline } = arrival;
         let parent = chain_from(&ask, deadline);
@@ -256,8 +257,8 @@ impl<E: Entity> Host<E> {
             Some(end) => job.answer_far(end),
             None => {}
         }
-        let (arrived, span) = (self.now(), Span::none());
-        *job.head_mut() = Some(Head { to, source, parent, deadline, call, arrived, searches: 0, span, notice });
+        let arrived = self.now();
+        *job.head_mut() = Some(Head { to, parent, deadline, call, arrived, searches: 0, special });
         self.deliver(job);
     }
 
@@ -280,7 +281,7 @@ impl<E: Entity> Host<E> {
     }
 
     /// Another entity's message, or word about one of ours.
-    fn receive(self: &Rc<Self>, to: &Arc<RefInner<E>>, parcel: Parcel, hops: u8) {
+    pub(crate) fn receive(self: &Rc<Self>, to: &Arc<RefInner<E>>, parcel: Parcel, hops: u8) {
         match parcel {
             Parcel::Message { envelope, again, life, far } => {
                 tracing::debug!(target: "grange", entity = %envelope.to, from = %envelope.from, envelope.sequence, again, life, far, "a message arrives");
@@ -400,84 +401,4 @@ pub(crate) enum Relation {
     Reentrant,
     /// Its own chain waits for it.
     Cycle(Vec<String>),
-}
-
-/// The actor that brings a host its messages; everything else is in [`Host`].
-pub(crate) struct HostActor<E: Entity>(pub(crate) Rc<Host<E>>);
-
-impl<E: Entity> Unpin for HostActor<E> {} // `Actor` wants it; nothing inside is pinned
-
-impl<E: Entity> Actor for HostActor<E> {
-    type Context = ActorContext<Self>;
-}
-
-/// A call for this host.
-pub(crate) struct Deliver<E: Entity> {
-    pub(crate) call: Box<dyn Job<E>>,
-    /// It comes from this thread.
-    pub(crate) own: bool,
-}
-
-impl<E: Entity> actix::Message for Deliver<E> {
-    type Result = ();
-}
-
-impl<E: Entity> Handler<Deliver<E>> for HostActor<E> {
-    type Result = ();
-    fn handle(&mut self, Deliver { call, own }: Deliver<E>, _: &mut Self::Context) {
-        let _inside = here::enter();
-        if own {
-            self.0.overtakable.set(self.0.overtakable.get().saturating_sub(1));
-        }
-        self.0.deliver(call);
-    }
-}
-
-/// A parcel or a probe for one of this host's entities.
-pub(crate) struct Posted<E: Entity> {
-    pub(crate) to: Arc<RefInner<E>>,
-    pub(crate) post: Post,
-    /// Whether the entity may be brought into memory for it.
-    pub(crate) may_take: bool,
-    /// How often it came to the wrong silo.
-    pub(crate) hops: u8,
-}
-
-/// A call of another process.
-pub(crate) struct Arrived<E: Entity> {
-    pub(crate) to: Arc<RefInner<E>>,
-    pub(crate) arrival: Arrival,
-    /// Whether the entity may be brought into memory for it.
-    pub(crate) may_take: bool,
-}
-
-impl<E: Entity> actix::Message for Arrived<E> {
-    type Result = ();
-}
-
-impl<E: Entity> Handler<Arrived<E>> for HostActor<E> {
-    type Result = ();
-    fn handle(&mut self, Arrived { to, arrival, may_take }: Arrived<E>, _: &mut Self::Context) {
-        let _inside = here::enter();
-        self.0.arrive(to, arrival, may_take);
-    }
-}
-
-impl<E: Entity> actix::Message for Posted<E> {
-    type Result = ();
-}
-
-impl<E: Entity> Handler<Posted<E>> for HostActor<E> {
-    type Result = ();
-    fn handle(&mut self, Posted { to, post, may_take, hops }: Posted<E>, _: &mut Self::Context) {
-        let _inside = here::enter();
-        if !may_take && self.0.catalog.borrow().find(&to).is_none() {
-            return self.0.shared.post_on(post, hops);
-        }
-        match post {
-            Post::Parcel(parcel) => self.0.receive(&to, parcel, hops),
-            Post::Probe(probe) => self.0.follow(&to, probe),
-            Post::Found(found) => self.0.end_cycle(&to, found),
-        }
-    }
 }

@@ -19,6 +19,7 @@ mod config;
 mod correspondence;
 mod crew;
 mod cycle;
+mod delivery;
 mod door;
 mod environment;
 mod finish;

@@ -160,8 +160,8 @@ impl<E: Entity> Host<E> {
             return Next::Over;
         }
         let Some(head) = job.head_mut() else { return Next::Over };
-        let (source, deadline, number, arrived) = (head.source, head.deadline, head.call, head.arrived);
-        let (parent, span) = (head.parent.take(), std::mem::replace(&mut head.span, Span::none()));
+        let (source, deadline, number, arrived) = (head.source(), head.deadline, head.call, head.arrived);
+        let (parent, span) = (head.parent.take(), head.take_span());
         let owed = match source {
             Source::Ask | Source::Notify => Owed::Ask,
             Source::Keyed { key, digest } => {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
+use crossbeam_utils::CachePadded;
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,7 @@ pub(crate) struct Shared {
     place: OnceLock<Handle>,
     pub(crate) deadlines: Deadlines,
     pub(crate) waits: Waits,
-    pub(crate) arbiters: Vec<Desk>,
+    pub(crate) arbiters: Vec<CachePadded<Desk>>,
     pub(crate) data: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// Set once, when every arbiter has its hosts.
     pub(crate) kinds: OnceLock<Kinds>,
@@ -182,7 +183,7 @@ impl Shared {
             deadlines: Deadlines::new(limits.calls_max, random.rotate_left(17)),
             limits,
             waits: Waits::default(),
-            arbiters: (0..arbiters).map(|_| Desk::new()).collect(),
+            arbiters: (0..arbiters).map(|_| Desk::new().into()).collect(),
             data,
             kinds: OnceLock::new(),
             draining: AtomicBool::new(false),

@@ -3,8 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 use crate::clock::BEAT;
-use crate::cluster::{wake_all, wake_overdue};
-use crate::entity::{MethodInfo, Tick};
+use crate::entity::{MethodInfo, Tick, wake_all, wake_overdue};
 use crate::silo::shared::Shared;
 use crate::telemetry::Counter;
 
