@@ -2,6 +2,7 @@
 
 mod case;
 mod chart;
+mod handover;
 mod latencies;
 mod machine;
 mod options;

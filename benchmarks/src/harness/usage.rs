@@ -3,6 +3,8 @@ use std::fs;
 
 use serde::Serialize;
 
+use crate::harness::handover::handover;
+
 /// Above this share of the machine's time others disturb what is measured.
 const BUSY: f64 = 0.05;
 
@@ -15,6 +17,8 @@ pub(crate) struct Usage {
     pub(crate) others: f64,
     /// The share that the host of a virtual machine gave to somebody else.
     pub(crate) stolen: f64,
+    /// What it took until one core saw what another one wrote, in ns: before and after.
+    pub(crate) handover_ns: Vec<f64>,
 }
 
 /// Watches, from here on, who else uses the machine: for a table whose figures [`rounds`](crate::rounds) does not measure.
@@ -23,6 +27,7 @@ pub struct Watch {
     // The clocks of the kernel when it began, in ticks.
     machine: Ticks,
     ours: u64,
+    handover_ns: Option<f64>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -38,7 +43,11 @@ impl Usage {
         let shares = format!("others used {:.0} % of the cores", self.others * 100.0);
         let stolen = if self.stolen < 0.005 { String::new() } else { format!(", stolen {:.0} %", self.stolen * 100.0) };
         let warning = if self.is_disturbed() { "  — BUSY: believe ratios at most" } else { "" };
-        format!("load average {}; {shares}{stolen}{warning}", self.load_average)
+        let handover = match self.handover_ns[..] {
+            [before, after] => format!("; between two cores {before:.0} ns before, {after:.0} ns after"),
+            _ => String::new(),
+        };
+        format!("load average {}; {shares}{stolen}{handover}{warning}", self.load_average)
     }
 
     pub(crate) fn is_disturbed(&self) -> bool {
@@ -49,7 +58,8 @@ impl Usage {
 impl Watch {
     /// Begins.
     pub fn begin() -> Self {
-        Self { machine: Ticks::read(), ours: ours() }
+        let handover_ns = handover();
+        Self { machine: Ticks::read(), ours: ours(), handover_ns }
     }
 
     pub(crate) fn end(&self) -> Usage {
@@ -61,6 +71,7 @@ impl Watch {
             load_average: load.split(' ').next().unwrap_or_default().to_owned(),
             others: others as f64 / all,
             stolen: machine.stolen.saturating_sub(self.machine.stolen) as f64 / all,
+            handover_ns: self.handover_ns.into_iter().chain(handover()).collect(),
         }
     }
 }

@@ -55,21 +55,30 @@ fn measure(mode: &Mode, report: &mut Report) -> Table {
     );
     let rate = rate(&greatest[1]) * SHARE;
     let lasting = Duration::from_millis(report.options().scale(5_000, 1_000));
-    let open = Case::grange(format!("{:.0} % of that, open loop", SHARE * 100.0), |_| {
-        runtime.block_on(running.open_loop(rate, lasting))
-    });
-    let at_share = rounds(report.options(), vec![open]);
+    let at_share = rounds(
+        report.options(),
+        vec![
+            Case::limit("the same schedule, nothing to do", |_| runtime.block_on(running.nothing(rate, lasting))),
+            Case::grange(format!("{:.0} % of that, open loop", SHARE * 100.0), |_| {
+                runtime.block_on(running.open_loop(rate, lasting))
+            }),
+        ],
+    );
     runtime.block_on(running.stop());
-    let latencies = at_share[0].latencies();
+    let as_fast = greatest[1].name.clone();
+    let latencies: Vec<_> = at_share.iter().map(|case| (case.name.clone(), case.latencies())).collect();
     let at_share = at_share.into_iter().filter(|measured| !measured.samples.is_empty());
     let mut table = Table::new(mode.title, Unit::PerSecond, greatest.into_iter().chain(at_share).collect());
-    let names: Vec<String> = table.rows.iter().map(|row| row.name.clone()).collect();
-    match latencies {
-        Some(latencies) => add_cells(&mut table, &names[2], &latencies),
-        None => table.note("no latencies: in no round could the sources keep their schedule. Is the machine busy?"),
+    for (name, latencies) in latencies {
+        match latencies {
+            Some(latencies) => add_cells(&mut table, &name, &latencies),
+            None => {
+                table.note(format!("{name}: in no round could the sources keep their schedule. Is the machine busy?"))
+            }
+        }
     }
     if let Some(goal) = mode.goal_per_second {
-        table.goal(&names[1], Goal::ValueAtLeast(goal));
+        table.goal(&as_fast, Goal::ValueAtLeast(goal));
     }
     mode.notes.iter().for_each(|note| table.note(*note));
     table

@@ -180,6 +180,14 @@ impl Running {
         }
     }
 
+    /// The schedule of [`open_loop`](Self::open_loop), kept by the same sources, whose inputs go nowhere: the machine's own latencies.
+    pub(crate) async fn nothing(&self, rate: f64, lasting: Duration) -> Sample {
+        match &self.sources {
+            Either::Live(sources) => sources.nothing(rate, lasting, self.late).await,
+            Either::Kept(sources) => sources.nothing(rate, lasting, self.late).await,
+        }
+    }
+
     pub(crate) async fn stop(self) {
         self.silo.shutdown().await.expect("the silo stops");
     }

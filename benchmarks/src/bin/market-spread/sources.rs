@@ -1,6 +1,7 @@
 //! The two sources, which live in the silo, as the original's do: one on each of its arbiters, or both on the only one.
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
+use std::hint::black_box;
 use std::time::Duration;
 
 use benchmarks::closed_loop::closed_loop;
@@ -46,6 +47,12 @@ impl<M: AnyMarket> Sources<M> {
         self.both(send).await
     }
 
+    /// So many inputs a second, decoded and dropped.
+    pub(crate) async fn nothing(&self, rate: f64, lasting: Duration, late: Duration) -> Sample {
+        let send = move |mut calls: Calls<M>| beside_other_work(rate / 2.0, lasting, late, move |_| calls.drop_next());
+        self.both(send).await
+    }
+
     /// Both sources at the same time; what they did together.
     async fn both<F: Future<Output = Sample> + 'static>(
         &self,
@@ -73,6 +80,11 @@ impl<M: AnyMarket> Calls<M> {
         let input = self.stream.next();
         let market = self.markets[Frames::shared().place(input.symbol)].clone();
         async move { market.submit(input.message).await.is_ok() }
+    }
+
+    fn drop_next(&mut self) -> Ready<bool> {
+        black_box(self.stream.next());
+        ready(true)
     }
 }
 
