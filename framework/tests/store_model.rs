@@ -182,6 +182,8 @@ impl Pair {
             puts: change.puts.iter().map(|n| (field(*n), Bytes::from(vec![*n; version as usize % 9]))).collect(),
             removes,
             wake: change.wake,
+            // Whether that is so or not.
+            named: version % 2 == 1,
         })
     }
 

@@ -196,6 +196,7 @@ impl World {
             puts: puts.clone(),
             removes: Vec::new(),
             wake,
+            named: record.wake.zip(wake).is_some_and(|(before, wake)| before <= wake),
         };
         let first = self.store.commit(commit.clone()).await;
         // Sometimes the answer is lost, and the same commit sent again.

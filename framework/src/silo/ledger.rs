@@ -42,6 +42,9 @@ pub(crate) struct Ledger {
     trimming: bool,
     /// The store names it in the agenda, and nothing is due: the next trim says so, though it removes nothing.
     named_in_vain: bool,
+    /// The earliest time for which commits have had it named, one after the other. What the store has by now may be later: an
+    /// entry that was too early is put right.
+    named_for: Option<u64>,
 }
 
 /// A commit on its way.
@@ -49,6 +52,7 @@ struct Flight {
     batch: Batch,
     /// Messages up to this number are in it.
     sequence: u64,
+    wake: Option<u64>,
     /// What came after it was sent, and waits for it. Unlike what is in it, it proves nothing about who owns the entity by
     /// then.
     late: Vec<(Release, Span)>,
@@ -69,6 +73,7 @@ impl Ledger {
             flight: None,
             trimming: false,
             named_in_vain: record.wake.is_some(),
+            named_for: record.wake,
         };
         for (field, value) in record.fields {
             match field {
@@ -207,7 +212,8 @@ impl Ledger {
             }
         }
         let state = batch.state.take().unwrap_or(StateWrite::Keep);
-        self.flight = Some(Box::new(Flight { batch, sequence: self.mail.outbox.sequence(), late: Vec::new() }));
+        let (sequence, wake) = (self.mail.outbox.sequence(), self.wake(now));
+        self.flight = Some(Box::new(Flight { batch, sequence, wake, late: Vec::new() }));
         Some(Commit {
             id: self.id.clone(),
             fence: self.fence,
@@ -217,7 +223,8 @@ impl Ledger {
             state,
             puts,
             removes,
-            wake: self.wake(now),
+            wake,
+            named: wake.is_some_and(|wake| self.named_for.is_some_and(|before| before <= wake)),
         })
     }
 
@@ -228,6 +235,8 @@ impl Ledger {
     pub(crate) fn land(&mut self) -> (Vec<(Release, Span)>, Vec<(Release, Span)>) {
         let Some(flight) = self.flight.take() else { return Default::default() };
         self.version += 1;
+        // Without a wake the entry goes.
+        self.named_for = flight.wake.map(|wake| self.named_for.map_or(wake, |before| before.min(wake)));
         if let Some(mail) = self.mail.existing() {
             mail.outbox.commit(flight.sequence);
         }
@@ -358,6 +367,7 @@ impl Ledger {
             removes: self.take_trims(TRIM_FIELDS_MAX),
             wake: self.wake(now),
         };
+        self.named_for = self.named_for.filter(|_| trim.wake.is_some());
         self.trimming = true;
         Some((trim, self.take_retired()))
     }

@@ -39,6 +39,7 @@ pub fn commit(record: &Record, id: &EntityId, state: &str) -> Commit {
         puts: Vec::new(),
         removes: Vec::new(),
         wake: None,
+        named: false,
     }
 }
 

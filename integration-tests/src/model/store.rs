@@ -176,6 +176,7 @@ impl Kept {
             puts: Vec::new(),
             removes: Vec::new(),
             wake: None,
+            named: false,
         };
         match weakness {
             Some(Weakness::NoFence) => asked.fence = self.snapshot.claim(&id()).unwrap_or(asked.fence),

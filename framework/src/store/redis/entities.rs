@@ -175,7 +175,7 @@ impl Entities {
     }
 
     pub(super) fn commit(self, commit: Commit, reply: Reply<Committed>) {
-        let commands = self.commands_of(&commit);
+        let commands = self.commands_of(&commit, commit.named);
         let commit = Rc::new(commit);
         let applied = commit.clone();
         self.begin(
@@ -187,34 +187,37 @@ impl Entities {
         );
     }
 
-    fn commands_of(&self, commit: &Commit) -> impl IntoIterator<Item = Cmd> + use<> {
+    /// `named`: its entry in the agenda is there, as far as is known.
+    fn commands_of(&self, commit: &Commit, named: bool) -> impl IntoIterator<Item = Cmd> + use<> {
         let setup = &self.routes.setup;
-        let (partition, id) = (self.partition(&commit.id), encode_id(&commit.id));
-        let agenda = commit.wake.filter(|_| setup.scripts.hints).map(|wake| {
+        let partition = self.partition(&commit.id);
+        let agenda = commit.wake.filter(|_| setup.scripts.hints && !named).map(|wake| {
             let mut add = cmd("ZADD");
-            add.arg(setup.keys.agenda(partition)).arg("LT").arg(keys::score(wake)).arg(&id);
+            add.arg(setup.keys.agenda(partition)).arg("LT").arg(keys::score(wake)).arg(encode_id(&commit.id));
             add
         });
         let lettered = commit.puts.iter().any(|(field, _)| matches!(field, Field::Letter(_)));
         let letters = lettered.then(|| {
             let mut add = cmd("ZADD");
-            add.arg(setup.keys.letters(partition)).arg(0).arg(&id);
+            add.arg(setup.keys.letters(partition)).arg(0).arg(encode_id(&commit.id));
             add
         });
         let entity = self.entity_key(&commit.id);
         let applied = keys::encode_number(commit.commit);
         // One allocation for the words and one for where each ends: this is the command that is sent most.
-        let words = 22 + 2 * (commit.puts.len() + commit.removes.len());
-        let names = setup.life_key(partition).len() + setup.keys.agenda(partition).len() * 2;
-        let bytes = 320 + entity.len() + names + id.len() + commit.bytes() as usize + 64 * commit.puts.len();
+        let words = 20 + 2 * (commit.puts.len() + commit.removes.len());
+        let names = [setup.life_key(partition), setup.keys.agenda(partition), setup.keys.letters(partition)];
+        let names = match (commit.wake.is_some(), lettered) {
+            (false, false) => &names[..1],
+            (true, false) => &names[..2],
+            (_, true) => &names[..],
+        };
+        let lengths = entity.len() + names.iter().map(|name| name.len()).sum::<usize>();
+        let bytes = 320 + lengths + commit.bytes() as usize + 64 * commit.puts.len();
         let mut command = Cmd::with_capacity(words, bytes);
-        command.arg("EVALSHA").arg(&setup.scripts.commit.digest).arg("4");
-        command.arg(&entity[..]).arg(setup.life_key(partition));
-        command.arg(setup.keys.agenda(partition)).arg(setup.keys.letters(partition));
+        command.arg("EVALSHA").arg(&setup.scripts.commit.digest).arg(1 + names.len()).arg(&entity[..]).arg(names);
         push_fence(&mut command, &commit.fence);
-        command.arg(commit.generation).arg(applied).arg(commit.version);
-        push_wake(&mut command, commit.wake);
-        command.arg(&id[..]).arg(if lettered { "1" } else { "0" });
+        command.arg(commit.generation).arg(commit.version);
         command.arg(keys::VERSION).arg(commit.version.saturating_add(1)).arg(keys::COMMIT).arg(applied);
         command.arg(keys::WAKE);
         push_wake(&mut command, commit.wake);
@@ -244,7 +247,7 @@ impl Entities {
     /// From what a commit was answered with when it was sent first.
     async fn commit_on(&self, commit: &Commit, sent: Sent) -> Result<Committed, StoreError> {
         let mut commands = Pipeline::new();
-        self.commands_of(commit).into_iter().for_each(|command| _ = commands.add_command(command));
+        self.commands_of(commit, false).into_iter().for_each(|command| _ = commands.add_command(command));
         let mut sent = Some(sent);
         for _ in 0..RESENDS_MAX {
             return Ok(match self.ask(&commit.id, &commands, sent.take()).await?.word.as_ref() {
@@ -253,7 +256,7 @@ impl Entities {
                 "SUPERSEDED" => Committed::Refused(Refusal::Superseded),
                 "GENERATION" => Committed::Refused(Refusal::Generation),
                 "STALE" => Committed::Refused(Refusal::Stale),
-                // Somebody tidied the index between our entry and our commit, which did not run.
+                // Somebody tidied the index before our commit, which did not run.
                 "HINT" => continue,
                 _ => return Err(unreadable(&commit.id)),
             });

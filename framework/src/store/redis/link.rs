@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::{Mutex, Notify, oneshot};
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::spawn_local;
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -83,8 +83,6 @@ impl Outgoing {
     async fn send(self: Rc<Self>, link: Weak<Link>) {
         loop {
             self.posted.notified().await;
-            // Whoever can run before comes along.
-            yield_now().await;
             let Some(link) = link.upgrade() else { return };
             self.batches.take().into_iter().for_each(|batch| _ = spawn_local(link.clone().send_together(batch)));
         }

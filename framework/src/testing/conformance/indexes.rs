@@ -61,6 +61,21 @@ pub async fn the_agenda_names_who_asked_to_be_woken(store: &dyn Store) {
     assert_eq!(store.due(Partitions::All, u64::MAX, 10).await.unwrap(), all);
 }
 
+/// Also where a commit says that it was named before: it may not have been, or for a later time.
+pub async fn the_agenda_names_who_was_thought_to_be_named(store: &dyn Store) {
+    for (key, before) in [("a", None), ("b", Some(5)), ("c", Some(20)), ("d", Some(10))] {
+        let record = claim(store, &id(key), 1, 10).await;
+        done(store, Commit { wake: before, ..commit(&record, &id(key), b"s") }).await;
+        done(store, Commit { version: 1, wake: Some(10), named: true, ..commit(&record, &id(key), b"s") }).await;
+        // The entry may have been put right or removed in between.
+        assert_eq!(store.due(Partitions::All, 9, 10).await.unwrap(), []);
+        done(store, Commit { version: 2, wake: Some(10), named: true, ..commit(&record, &id(key), b"s") }).await;
+        assert_eq!(store.due(Partitions::All, 10, 10).await.unwrap(), [Due { wake: 10, id: id(key) }]);
+        done(store, Commit { version: 3, ..commit(&record, &id(key), b"s") }).await;
+        store.release(id(key), record.fence).await.unwrap();
+    }
+}
+
 /// Whoever watches some partitions is told of theirs, and of no less. A store of one process may tell of all.
 pub async fn the_agenda_is_read_by_partition(store: &dyn Store) {
     let partitions = store.members().map_or(PARTITIONS_DEFAULT, |members| members.partitions());

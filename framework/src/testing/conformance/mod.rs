@@ -39,6 +39,7 @@ pub async fn all<S: Store>(make: impl Fn() -> Arc<S>) {
     indexes::a_trim_that_a_commit_overtook_is_refused(&*make()).await;
     indexes::a_trim_of_nothing_leaves_nothing(&*make()).await;
     indexes::the_agenda_names_who_asked_to_be_woken(&*make()).await;
+    indexes::the_agenda_names_who_was_thought_to_be_named(&*make()).await;
     indexes::the_agenda_is_read_by_partition(&*make()).await;
     indexes::entries_that_are_over_hide_nobody(&*make()).await;
     indexes::letters_are_listed_until_removed(&*make()).await;
@@ -74,6 +75,7 @@ fn commit(record: &Record, id: &EntityId, state: &[u8]) -> Commit {
         puts: Vec::new(),
         removes: Vec::new(),
         wake: None,
+        named: false,
     }
 }
 
