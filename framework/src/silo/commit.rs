@@ -1,5 +1,6 @@
 //! From a batch to the store, and from the store's answer to whatever waited for it.
 
+use std::future::ready;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -17,7 +18,7 @@ use crate::silo::here;
 use crate::silo::host::Host;
 use crate::silo::ledger::Ledger;
 use crate::silo::settle::Now;
-use crate::store::{Commit, Committed, Field, Pending, Refusal, Store, StoreError};
+use crate::store::{Commit, Committed, Field, Refusal, Store, StoreError};
 use crate::telemetry::Counter;
 use crate::wire::EntityId;
 
@@ -30,12 +31,6 @@ enum Fate {
     NotWritten(Arc<str>),
     /// Perhaps, perhaps not.
     Unknown(String),
-}
-
-/// The answer to the first send: there, or to come.
-enum First {
-    Answered(Result<Committed, StoreError>),
-    Awaited(Pending<Committed>),
 }
 
 /// How often a commit is sent again when its answer was lost.
@@ -76,21 +71,17 @@ impl<E: Entity> Host<E> {
         let started = Instant::now();
         let mut answer = self.shared.store.commit(commit.clone());
         // A store in memory answers at once.
-        let first = match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let answer = match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(Committed::Done)) => {
                 self.landed(activation, started);
                 return true;
             }
-            Poll::Ready(refused) => First::Answered(refused),
-            Poll::Pending => First::Awaited(answer),
+            Poll::Ready(refused) => Box::pin(ready(refused)),
+            Poll::Pending => answer,
         };
         let (host, activation) = (self.clone(), activation.clone());
         self.crew.take(async move {
-            let answer = match first {
-                First::Answered(answer) => answer,
-                First::Awaited(answer) => answer.await,
-            };
-            let fate = match answer {
+            let fate = match answer.await {
                 Ok(Committed::Done) => Fate::Landed,
                 // Boxed, so that what nearly never happens takes no room in every commit.
                 answer => Box::pin(settle_fate(&*host.shared.store, commit, answer)).await,

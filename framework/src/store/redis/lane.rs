@@ -1,11 +1,11 @@
 //! Where connections live: on threads of their own, for whoever asks, and on arbiters, for who runs there.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use futures_util::future::LocalBoxFuture;
@@ -32,6 +32,8 @@ pub(super) struct Thread {
     origin: Origin,
     jobs: UnboundedSender<Order>,
     stage: Arc<watch::Sender<Stage>>,
+    /// It takes nothing more.
+    closed: AtomicBool,
 }
 
 /// Of what connections are made.
@@ -114,7 +116,13 @@ impl Thread {
         let spawned = thread::Builder::new().name(name.into()).spawn(run);
         spawned.map_err(|error| failed(format!("a thread for Redis can't be started: {error}")))?;
         starting.await.unwrap_or(Err(StoreError::Closed))?;
-        Ok(Self { number: THREADS.fetch_add(1, Ordering::Relaxed), origin, jobs, stage })
+        Ok(Self {
+            number: THREADS.fetch_add(1, Ordering::Relaxed),
+            origin,
+            jobs,
+            stage,
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// Opens connections on this very thread: what is asked from here goes by them from now on.
@@ -162,6 +170,9 @@ impl Thread {
         &self,
         begin: impl FnOnce(Rc<Connections>, Reply<T>) + Send + 'static,
     ) -> Pending<T> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Box::pin(ready(Err(StoreError::Closed)));
+        }
         let (reply, answered) = oneshot::channel();
         match self.here() {
             Some(connections) => begin(connections, reply),
@@ -172,11 +183,14 @@ impl Thread {
         Box::pin(unconstrained(async move { answered.await.unwrap_or(Err(StoreError::Closed)) }))
     }
 
-    /// Ends it when all that was handed over is answered.
-    pub(super) fn close(&self) -> oneshot::Receiver<()> {
+    /// Ends it when all that was handed over is answered. `None`: somebody has.
+    pub(super) fn close(&self) -> Option<oneshot::Receiver<()>> {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return None;
+        }
         let (closed, closing) = oneshot::channel();
         let _ = self.jobs.send(Order::Close(closed));
-        closing
+        Some(closing)
     }
 }
 

@@ -31,7 +31,6 @@ mod table;
 use std::fmt::{self, Debug};
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -69,7 +68,6 @@ struct Inner {
     shared: Arc<Shared>,
     entities: Thread,
     members: Thread,
-    closed: AtomicBool,
 }
 
 impl RedisStore {
@@ -81,10 +79,10 @@ impl RedisStore {
     /// [`StoreError::Failed`]: it can't be reached, or is too old. [`StoreError::Refused`]: it does not let us in, or is
     /// a replica.
     pub async fn connect(options: RedisOptions) -> Result<Self, StoreError> {
-        let keys = Keys::new(&options.cluster, options.partitions).map_err(failed)?;
         if options.partitions == 0 {
             return Err(failed("a cluster has at least one partition"));
         }
+        let keys = Keys::new(&options.cluster, options.partitions).map_err(failed)?;
         let (seeds, access) = Access::read(&options)?;
         let scripts = Scripts::new();
         #[cfg(feature = "testing")]
@@ -103,12 +101,7 @@ impl RedisStore {
         let entities = Thread::start(setup.clone(), seeds.clone(), Lane::Entities).await?;
         let members = Thread::start(setup, seeds, Lane::Members).await?;
         let shared = Arc::new(Shared::new(lives));
-        let inner = Inner { partitions: options.partitions, shared, entities, members, closed: AtomicBool::new(false) };
-        Ok(Self { inner: Arc::new(inner) })
-    }
-
-    fn closed(&self) -> bool {
-        self.inner.closed.load(Ordering::SeqCst)
+        Ok(Self { inner: Arc::new(Inner { partitions: options.partitions, shared, entities, members }) })
     }
 
     fn entities<T, F>(&self, work: impl FnOnce(Entities) -> F + Send + 'static) -> Pending<T>
@@ -116,18 +109,12 @@ impl RedisStore {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + 'static,
     {
-        if self.closed() {
-            return Box::pin(ready(Err(StoreError::Closed)));
-        }
         let shared = self.inner.shared.clone();
         self.inner.entities.ask(move |routes| work(Entities { routes, shared }))
     }
 
     /// The same for what most often needs no task.
     fn call<T: Send + 'static>(&self, begin: impl FnOnce(Entities, Reply<T>) + Send + 'static) -> Pending<T> {
-        if self.closed() {
-            return Box::pin(ready(Err(StoreError::Closed)));
-        }
         let shared = self.inner.shared.clone();
         self.inner.entities.call(move |routes, reply| begin(Entities { routes, shared }, reply))
     }
@@ -137,9 +124,6 @@ impl RedisStore {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + 'static,
     {
-        if self.closed() {
-            return Box::pin(ready(Err(StoreError::Closed)));
-        }
         self.inner.members.ask(move |routes| work(Table { routes }))
     }
 }
@@ -190,10 +174,9 @@ impl Store for RedisStore {
         self.inner.entities.open_here()
     }
     fn close(&self) -> Pending<()> {
-        if self.inner.closed.swap(true, Ordering::SeqCst) {
+        let (Some(entities), Some(members)) = (self.inner.entities.close(), self.inner.members.close()) else {
             return Box::pin(ready(Err(StoreError::Closed)));
-        }
-        let (entities, members) = (self.inner.entities.close(), self.inner.members.close());
+        };
         Box::pin(async move {
             // A thread that has ended already is closed, too.
             let _ = entities.await;

@@ -1,10 +1,13 @@
+mod claims;
+mod commits;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, RedisWrite, Value, cmd};
+use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::faults::{failed, unreadable};
 use super::keys::{self, decode_field, decode_id, decode_value, encode_field, encode_id};
@@ -12,12 +15,10 @@ use super::lane::{Connections, Reply};
 use super::link::Sent;
 use super::scripts::Script;
 use super::shared::Shared;
-use crate::store::{
-    Claim, Claimed, Commit, Committed, Due, Fence, Field, Incarnation, Record, Refusal, StateWrite, StoreError, Trim,
-};
+use crate::store::{Due, Fence, Field, StoreError, Trim};
 use crate::wire::{EntityId, Partition};
 
-/// A commit is sent again so often when its entry in an index was just removed, or Redis was just emptied.
+/// Something is sent again so often when its entry in an index was just removed, or Redis was just emptied.
 const RESENDS_MAX: u32 = 4;
 /// Tombstones deleted by one script: it may not take long.
 const SWEPT_MAX: usize = 500;
@@ -134,134 +135,6 @@ impl Entities {
                 connections.spawn(async move { drop(reply.send(otherwise(self, sent).await)) });
             }
         });
-    }
-
-    pub(super) fn claim(self, claim: Claim, reply: Reply<Claimed>) {
-        let setup = &self.routes.setup;
-        let partition = self.partition(&claim.id);
-        let mut command = call(&setup.scripts.claim, 2);
-        command.arg(self.entity_key(&claim.id)).arg(setup.life_key(partition));
-        command.arg(keys::encode_incarnation(claim.owner)).arg(keys::encode_number(claim.nonce));
-        match claim.over {
-            Some(over) => command.arg(keys::encode_incarnation(over)),
-            None => command.arg(""),
-        };
-        let (again, asked) = (just(command.clone()), claim.clone());
-        self.begin(
-            claim.id.clone(),
-            ([command], 0),
-            reply,
-            move |entities, answer| entities.claimed(&claim, answer),
-            move |entities, sent| async move {
-                let answer = entities.ask(&asked.id, &again, Some(sent)).await?;
-                entities.claimed(&asked, answer)
-            },
-        );
-    }
-
-    fn claimed(&self, claim: &Claim, mut answer: Answer) -> Result<Claimed, StoreError> {
-        let found = answer.rest.pop().ok_or_else(|| unreadable(&claim.id))?;
-        let claimed = match &*answer.word {
-            "TAKEN" => Claimed::Taken { owner: read_incarnation(found).ok_or_else(|| unreadable(&claim.id))? },
-            "OK" => {
-                let (record, tombstones) = read_record(found, claim, answer.life)?;
-                self.sweep_later(&claim.id, tombstones);
-                Claimed::Granted(Box::new(record))
-            }
-            _ => return Err(unreadable(&claim.id)),
-        };
-        self.shared.count(|stats| stats.claims += 1);
-        Ok(claimed)
-    }
-
-    pub(super) fn commit(self, commit: Commit, reply: Reply<Committed>) {
-        let commands = self.commands_of(&commit, commit.named);
-        let commit = Rc::new(commit);
-        let applied = commit.clone();
-        self.begin(
-            commit.id.clone(),
-            (commands, applied.bytes()),
-            reply,
-            move |entities, _| Ok(entities.applied(&applied)),
-            move |entities, sent| async move { entities.commit_on(&commit, sent).await },
-        );
-    }
-
-    /// `named`: its entry in the agenda is there, as far as is known.
-    fn commands_of(&self, commit: &Commit, named: bool) -> impl IntoIterator<Item = Cmd> + use<> {
-        let setup = &self.routes.setup;
-        let partition = self.partition(&commit.id);
-        let agenda = commit.wake.filter(|_| setup.scripts.hints && !named).map(|wake| {
-            let mut add = cmd("ZADD");
-            add.arg(setup.keys.agenda(partition)).arg("LT").arg(keys::score(wake)).arg(encode_id(&commit.id));
-            add
-        });
-        let lettered = commit.puts.iter().any(|(field, _)| matches!(field, Field::Letter(_)));
-        let letters = lettered.then(|| {
-            let mut add = cmd("ZADD");
-            add.arg(setup.keys.letters(partition)).arg(0).arg(encode_id(&commit.id));
-            add
-        });
-        let entity = self.entity_key(&commit.id);
-        let applied = keys::encode_number(commit.commit);
-        // One allocation for the words and one for where each ends: this is the command that is sent most.
-        let words = 20 + 2 * (commit.puts.len() + commit.removes.len());
-        let names = [setup.life_key(partition), setup.keys.agenda(partition), setup.keys.letters(partition)];
-        let names = match (commit.wake.is_some(), lettered) {
-            (false, false) => &names[..1],
-            (true, false) => &names[..2],
-            (_, true) => &names[..],
-        };
-        let lengths = entity.len() + names.iter().map(|name| name.len()).sum::<usize>();
-        let bytes = 320 + lengths + commit.bytes() as usize + 64 * commit.puts.len();
-        let mut command = Cmd::with_capacity(words, bytes);
-        command.arg("EVALSHA").arg(&setup.scripts.commit.digest).arg(1 + names.len()).arg(&entity[..]).arg(names);
-        push_fence(&mut command, &commit.fence);
-        command.arg(commit.generation).arg(commit.version);
-        command.arg(keys::VERSION).arg(commit.version.saturating_add(1)).arg(keys::COMMIT).arg(applied);
-        command.arg(keys::WAKE);
-        push_wake(&mut command, commit.wake);
-        match &commit.state {
-            StateWrite::Keep => {}
-            StateWrite::Put(state) => push_value(command.arg(keys::STATE), state),
-            StateWrite::Delete => drop(command.arg(keys::STATE).arg("")),
-        }
-        for (field, value) in &commit.puts {
-            push_value(command.arg(encode_field(field)), value);
-        }
-        for field in &commit.removes {
-            command.arg(encode_field(field)).arg("");
-        }
-        [agenda, letters, Some(command)].into_iter().flatten()
-    }
-
-    fn applied(&self, commit: &Commit) -> Committed {
-        self.shared.count(|stats| {
-            stats.commits += 1;
-            stats.bytes += commit.bytes();
-        });
-        self.sweep_later(&commit.id, commit.removes.iter().map(encode_field).collect());
-        Committed::Done
-    }
-
-    /// From what a commit was answered with when it was sent first.
-    async fn commit_on(&self, commit: &Commit, sent: Sent) -> Result<Committed, StoreError> {
-        let mut commands = Pipeline::new();
-        self.commands_of(commit, false).into_iter().for_each(|command| _ = commands.add_command(command));
-        let mut sent = Some(sent);
-        for _ in 0..RESENDS_MAX {
-            return Ok(match self.ask(&commit.id, &commands, sent.take()).await?.word.as_ref() {
-                "OK" => self.applied(commit),
-                "AGAIN" => Committed::Done,
-                "SUPERSEDED" => Committed::Refused(Refusal::Superseded),
-                "GENERATION" => Committed::Refused(Refusal::Generation),
-                "STALE" => Committed::Refused(Refusal::Stale),
-                // Somebody tidied the index before our commit, which did not run.
-                "HINT" => continue,
-                _ => return Err(unreadable(&commit.id)),
-            });
-        }
-        Err(failed("the entry in the agenda does not stay: is somebody deleting it?"))
     }
 
     pub(super) async fn trim(&self, trim: Trim) -> Result<bool, StoreError> {
@@ -478,53 +351,9 @@ fn push_fence(command: &mut Cmd, fence: &Fence) {
     command.arg(keys::encode_incarnation(fence.owner)).arg(keys::encode_number(fence.nonce)).arg(fence.epoch);
 }
 
-fn push_wake(command: &mut Cmd, wake: Option<u64>) {
-    match wake {
-        Some(wake) => command.arg(wake),
-        None => command.arg(""),
-    };
-}
-
-fn push_value(command: &mut Cmd, value: &[u8]) {
-    let mut stored = command.writer_for_next_arg();
-    // Writing to memory can't fail.
-    let _ = keys::write_value(&mut stored, value);
-}
-
-fn read_incarnation(value: Value) -> Option<Incarnation> {
-    let text: String = redis::from_redis_value(value).ok()?;
-    Incarnation::try_parse(&text).ok()
-}
-
 /// Names and values, as they are stored.
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 fn read_fields(value: Value, id: &EntityId) -> Result<Fields, StoreError> {
     redis::from_redis_value(value).map_err(|_| unreadable(id))
-}
-
-/// The record as a claim finds it, and the names of its tombstones.
-fn read_record(value: Value, claim: &Claim, generation: u64) -> Result<(Record, Vec<Vec<u8>>), StoreError> {
-    let bad = || unreadable(&claim.id);
-    let number = |value: &[u8]| std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
-    let fence = Fence { owner: claim.owner, nonce: claim.nonce, epoch: 0 };
-    let mut record = Record { fence, generation, version: 0, state: None, fields: BTreeMap::new(), wake: None };
-    let mut tombstones = Vec::new();
-    for (name, value) in read_fields(value, &claim.id)? {
-        match name.as_slice() {
-            keys::OWNER | keys::NONCE | keys::COMMIT => {}
-            keys::EPOCH => record.fence.epoch = number(&value).ok_or_else(bad)?,
-            keys::VERSION => record.version = number(&value).ok_or_else(bad)?,
-            keys::WAKE if value.is_empty() => {}
-            keys::WAKE => record.wake = Some(number(&value).ok_or_else(bad)?),
-            keys::STATE => record.state = decode_value(&value).map_err(|()| bad())?,
-            _ => match (decode_field(&name), decode_value(&value).map_err(|()| bad())?) {
-                (Some(field), Some(value)) => drop(record.fields.insert(field, value)),
-                (_, None) => tombstones.push(name),
-                // Of a newer version, which knows what it is for: it stays where it is.
-                (None, Some(_)) => {}
-            },
-        }
-    }
-    Ok((record, tombstones))
 }
