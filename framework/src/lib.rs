@@ -7,7 +7,6 @@ mod clock;
 mod cluster;
 mod entity;
 mod error;
-mod inbox;
 mod messaging;
 mod mutant;
 mod silo;

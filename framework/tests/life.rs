@@ -105,6 +105,10 @@ struct Fleeting {
 
 #[entity]
 impl Fleeting {
+    #[allow(clippy::disallowed_methods)] // keeps its arbiter for a while
+    async fn dawdle(&self) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     async fn add(&mut self, more: u64) -> u64 {
         self.value += more;
         self.value
@@ -382,6 +386,21 @@ async fn many_activations_leave_when_they_are_idle(place: Place) {
     left(&silo, 20_000).await;
     assert_eq!(silo.metrics().activations, 20_000);
     eventually("nobody is in memory", async || silo.activations(), |active| *active == 0).await;
+}
+
+#[tokio::test]
+async fn shutdown_finishes_what_waits_for_its_arbiter() {
+    let silo = Silo::builder().entity::<Fleeting>().in_memory().workers(1).start().await.unwrap();
+    let client = silo.client();
+    let mut calls: Vec<_> = (0..1_000).map(|key| client.entity::<Fleeting>(key.to_string()).dawdle()).collect();
+    for call in &mut calls {
+        assert_eq!(call.now_or_never(), None);
+    }
+    // Long before they are done, nobody is in memory for more than a moment.
+    silo.shutdown().await.unwrap();
+    for (number, answer) in join_all(calls).await.into_iter().enumerate() {
+        assert_eq!(answer, Ok(()), "call {number}");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::client::alarm::Alarm;
 use crate::client::{Ask, Continuation, Message};
+use crate::cluster::way_to;
 use crate::entity::{
     Durable, Entity, Gate, Head, Job, LAG_MS, Method, Named, NoEntry, Origin, RawRef, Realm, Request, Slot, Source,
     Special, Tick, Ticket, Typed, Wait,
@@ -203,7 +204,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
         // On the entity's own thread the turn can run right here.
         let share = (again.is_none() && gate.is_none()).then(|| coop::poll_proceed(context));
         if matches!(share, Some(Poll::Pending)) && !self.put_off && port.is_here(&self.to.inner) {
-            // The task has had its share of the loop, and is polled again after the others. Once: then by the mailbox.
+            // The task has had its share of the loop, and is polled again after the others. Once: then it waits in its host.
             self.put_off = true;
             self.request = Some(Mutex::new(request));
             return Poll::Pending;
@@ -217,7 +218,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
                 Err(back) => job = back,
                 Ok(call) => {
                     progress.made_progress();
-                    if let Poll::Ready(answer) = slot.poll(context) {
+                    if let Poll::Ready(answer) = slot.poll(context, way_to) {
                         note_failure(origin.as_deref(), &answer);
                         return Poll::Ready(answer);
                     }
@@ -243,7 +244,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
             }
             None => {
                 // The waker is there before anybody can answer: from here on the slot is another thread's.
-                let _pending = slot.poll(context);
+                let _pending = slot.poll(context, way_to);
                 self.wait(Asked { slot, ticket, deadline, call, held: None, origin, again });
                 port.deliver(job);
                 return Poll::Pending;
@@ -308,7 +309,7 @@ impl<E: Entity, T: Send + 'static, X: Send + 'static> Call<E, T, X> {
                 }
                 continue;
             }
-            let answer = match asked.slot.poll(context) {
+            let answer = match asked.slot.poll(context, way_to) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(answer) => answer,
             };

@@ -20,8 +20,9 @@ use crate::clock::{Clock, Tick};
 use crate::cluster::lodging::{LOOKS_APART_MS, Lodging, STILL_LOOKS, STILL_MS};
 use crate::cluster::peer::{Peer, Posted, State, Up};
 use crate::cluster::trip::Trip;
+use crate::cluster::waking::wake_overdue;
 use crate::cluster::{Hints, Home, Route, Table};
-use crate::entity::{Errand, Far, unhosted, wake_overdue};
+use crate::entity::{Errand, Far, unhosted};
 use crate::store::{Incarnation, Roster};
 use crate::wire::{
     EntityId, Header, Identity, Malformed, Manner, PARTITIONS_DEFAULT, Partition, SendError, WireLimits, frames,

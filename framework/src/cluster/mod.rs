@@ -29,6 +29,7 @@ mod table;
 #[cfg(all(test, feature = "testing"))]
 mod tests;
 mod trip;
+mod waking;
 
 // Under this name, so that a test can put other locks in its place.
 use std::sync;
@@ -50,3 +51,4 @@ pub(crate) use settings::Mutant;
 pub(crate) use settings::{Settings, Vitals};
 pub(crate) use suspicion::{Disturbance, Renewal, Suspicions};
 pub(crate) use table::Table;
+pub(crate) use waking::{begin_gathering, wake_all, wake_gathered, wake_overdue, way_to};

@@ -23,7 +23,6 @@ mod slot;
 mod state;
 mod turn;
 mod waits;
-mod waking;
 
 // Under this name, so that a test can put other locks in its place.
 use std::sync;
@@ -49,7 +48,6 @@ pub(crate) use job::{Answer, Head, Job, Notice, Ran, Request, Run, Source, Speci
 pub(crate) use origin::{Cause, Named, Origin};
 pub(crate) use realm::{LAG_MS, Port, PortOf, Realm, Tick};
 pub(crate) use reference::{Anchor, RefInner};
-pub(crate) use slot::{Caller, Carrier, End, Reply, Slot};
+pub(crate) use slot::{Caller, Carrier, End, Reply, Slot, Waking};
 pub(crate) use turn::{Link, Provenance, TurnSeed};
 pub(crate) use waits::{Wait, Waits};
-pub(crate) use waking::{begin_gathering, wake_all, wake_gathered, wake_overdue};

@@ -3,7 +3,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::entity::waking::Way;
 use crate::entity::{Expire, FarEnd, Guarded};
 use crate::{CallError, Never};
 
@@ -26,10 +25,16 @@ pub(crate) struct Slot<T, X> {
     abandoned: AtomicBool,
 }
 
+/// How a caller is woken. Whoever answers many may wake them together, which costs one system call and not one each.
+pub(crate) trait Waking: Sync {
+    /// Wakes it, soon.
+    fn wake(&'static self, waker: Waker);
+}
+
 /// A caller that waits.
 struct Waiter {
     waker: Waker,
-    way: Way,
+    way: &'static dyn Waking,
 }
 
 enum State<T, X> {
@@ -73,12 +78,16 @@ impl<T, X> Slot<T, X> {
         }
     }
 
-    /// The caller asks, and is woken if it has to wait.
-    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<Result<T, CallError<X>>> {
+    /// The caller asks, and says how it is woken if it has to wait.
+    pub(crate) fn poll(
+        &self,
+        context: &Context<'_>,
+        way: impl FnOnce(&Context<'_>) -> &'static dyn Waking,
+    ) -> Poll<Result<T, CallError<X>>> {
         let mut state = self.state();
         if let State::Waiting(waiter) = &mut *state {
             if !waiter.as_ref().is_some_and(|waiter| waiter.waker.will_wake(context.waker())) {
-                *waiter = Some(Waiter { waker: context.waker().clone(), way: Way::to(context) });
+                *waiter = Some(Waiter { waker: context.waker().clone(), way: way(context) });
             }
             return Poll::Pending;
         }

@@ -9,7 +9,6 @@ use crate::CallError;
 use crate::entity::{
     Entity, Handlers, Job, Named, Notice, Placement, Port, PortOf, RawRef, Realm, RefInner, Source, Traveller,
 };
-use crate::inbox::Inbox;
 use crate::silo::delivery::{Addressed, Delivery, HostActor, HostInbox};
 use crate::silo::here;
 use crate::silo::host::Host;
@@ -32,9 +31,11 @@ impl<E: Entity> Door<E> {
         (to.hash >> 32) as usize % self.hosts.len()
     }
 
-    /// Of an arbiter that has ended it is dropped here, and whoever waits is told.
+    /// One that has ended takes nothing.
     fn send(&self, arbiter: usize, delivery: Delivery<E>) {
-        drop(self.hosts[arbiter].push(delivery));
+        if let Err(delivery) = self.hosts[arbiter].push(delivery) {
+            delivery.refuse();
+        }
     }
 
     /// The host of an entity that lives on this very thread.
@@ -78,17 +79,16 @@ impl<E: Entity> Port<E> for Door<E> {
                 return; // best effort; its notice gives the place back
             }
         }
-        let own = here::find::<Host<E>>(self.number).filter(|host| host.arbiter == arbiter);
-        if let Some(host) = &own {
-            host.overtakable.set(host.overtakable.get() + 1);
+        match here::find::<Host<E>>(self.number).filter(|host| host.arbiter == arbiter) {
+            Some(host) => host.arrivals.push_own(call),
+            None => self.send(arbiter, Delivery::Call(call)),
         }
-        self.send(arbiter, Delivery::Call { call, own: own.is_some() });
     }
 
     fn run_here(&self, call: Box<dyn Job<E>>) -> Result<u64, Box<dyn Job<E>>> {
         let Some(host) = call.head().and_then(|head| self.host_here(&head.to)) else { return Err(call) };
-        // What this thread sent before by the mailbox is not overtaken.
-        if host.overtakable.get() > 0 || host.shared.is_draining() {
+        // What this thread asked before is not overtaken.
+        if host.arrivals.has_own() || host.shared.is_draining() {
             return Err(call);
         }
         let Some(_nested) = here::nest(false) else { return Err(call) };
@@ -126,9 +126,9 @@ impl<E: Entity> Letterbox for Door<E> {
         };
         let to = RawRef::<E>::new(shared, key, None).inner;
         let arbiter = self.arbiter(&to);
-        // Read by a connection of its own arbiter: it runs right here, and no mailbox is in between.
+        // Read by a connection of its own arbiter: it runs right here, and no inbox is in between.
         if let Some(host) = here::find::<Host<E>>(self.number).filter(|host| host.arbiter == arbiter)
-            && host.overtakable.get() == 0
+            && !host.arrivals.has_own()
             && let Some(_nested) = here::nest(true)
         {
             let _inside = here::enter();
@@ -179,8 +179,8 @@ impl<E: Handlers> Registration for Kind<E> {
         let host = Host::<E>::new(shared.clone(), arbiter);
         let known: Rc<dyn Any> = host.clone();
         here::register(self.door, Rc::downgrade(&known));
-        let inbox = Arc::new(Inbox::new());
-        HostActor { host: host.clone(), inbox: inbox.clone() }.start();
+        HostActor(host.clone()).start();
+        let inbox = host.arrivals.inbox.clone();
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner).push((arbiter, inbox));
         host
     }

@@ -1,6 +1,6 @@
 //! What is on this very thread: the hosts of its arbiter, and whether code of a host is at work above us on the stack.
 //!
-//! An ask of an entity on the same arbiter needs no mailbox: its turn can run where the caller is polled. That is sound
+//! An ask of an entity on the same arbiter needs no inbox: its turn can run where the caller is polled. That is sound
 //! only while no host holds a borrow, so every entry into a host is marked ([`enter`]), and so is the way out of it into
 //! a handler ([`leave`]). It holds no state of a silo, only weak ways to its hosts, found by the door's number.
 
@@ -8,7 +8,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use crate::entity::{begin_gathering, wake_gathered};
+use crate::cluster::{begin_gathering, wake_gathered};
 
 thread_local! {
     static HOSTS: RefCell<Vec<(u64, Weak<dyn Any>)>> = const { RefCell::new(Vec::new()) };
@@ -18,7 +18,7 @@ thread_local! {
     static DEPTH: Cell<u8> = const { Cell::new(0) };
 }
 
-/// Turns within turns on one stack: past it an ask goes by the mailbox.
+/// Turns within turns on one stack: past it an ask waits in its host.
 const DEPTH_MAX: u8 = 8;
 
 /// Makes a host known on its thread.

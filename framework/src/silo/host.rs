@@ -13,6 +13,7 @@ use crate::mutant::Mutant;
 use crate::silo::activation::{Activation, Mail, Phase, Proof, Queued};
 use crate::silo::batch::Release;
 use crate::silo::crew::Crew;
+use crate::silo::delivery::Arrivals;
 use crate::silo::here;
 use crate::silo::moving::Moving;
 use crate::silo::shared::{Arrival, Post, Shared};
@@ -37,8 +38,7 @@ pub(crate) struct Host<E: Entity> {
     pub(crate) scratch: RefCell<Vec<u8>>,
     pub(crate) mailbox_calls_max: usize,
     pub(crate) idle_ms: Tick,
-    /// Calls that this thread sent by the mailbox and that are still in it.
-    pub(crate) overtakable: Cell<usize>,
+    pub(crate) arrivals: Arrivals<E>,
     /// Answers that wait for the lease.
     pub(crate) held: RefCell<Vec<Release>>,
     pub(crate) spared: RefCell<Spared>,
@@ -46,7 +46,7 @@ pub(crate) struct Host<E: Entity> {
     pub(crate) lives: Cell<(u64, u64)>,
     pub(crate) moving: Cell<Moving>,
     pub(crate) crew: Crew,
-    /// Calls that ran without a mailbox.
+    /// Calls that ran where they were made.
     numbers: Cell<u64>,
 }
 
@@ -133,7 +133,7 @@ impl<E: Handlers> Host<E> {
             scratch: RefCell::default(),
             mailbox_calls_max: E::SETTINGS.mailbox.map_or(limits.mailbox_calls_max, |calls| calls as usize),
             idle_ms: E::SETTINGS.idle_ms.unwrap_or(limits.idle.as_millis() as Tick),
-            overtakable: Cell::new(0),
+            arrivals: Arrivals::new(),
             held: RefCell::default(),
             spared: RefCell::default(),
             moving: Cell::default(),

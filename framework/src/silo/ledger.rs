@@ -42,8 +42,7 @@ pub(crate) struct Ledger {
     trimming: bool,
     /// The store names it in the agenda, and nothing is due: the next trim says so, though it removes nothing.
     named_in_vain: bool,
-    /// The earliest time for which commits have had it named, one after the other. What the store has by now may be later: an
-    /// entry that was too early is put right.
+    /// The time for which the store names it in the agenda: until then, since an entry that has come too early is put right.
     named_for: Option<u64>,
 }
 
@@ -52,7 +51,8 @@ struct Flight {
     batch: Batch,
     /// Messages up to this number are in it.
     sequence: u64,
-    wake: Option<u64>,
+    /// For when it is named once this has landed.
+    named_for: Option<u64>,
     /// What came after it was sent, and waits for it. Unlike what is in it, it proves nothing about who owns the entity by
     /// then.
     late: Vec<(Release, Span)>,
@@ -213,7 +213,9 @@ impl Ledger {
         }
         let state = batch.state.take().unwrap_or(StateWrite::Keep);
         let (sequence, wake) = (self.mail.outbox.sequence(), self.wake(now));
-        self.flight = Some(Box::new(Flight { batch, sequence, wake, late: Vec::new() }));
+        let stands = |wake: u64| self.named_for.filter(|before| now < *before && *before <= wake);
+        let named = wake.and_then(stands);
+        self.flight = Some(Box::new(Flight { batch, sequence, named_for: named.or(wake), late: Vec::new() }));
         Some(Commit {
             id: self.id.clone(),
             fence: self.fence,
@@ -224,7 +226,7 @@ impl Ledger {
             puts,
             removes,
             wake,
-            named: wake.is_some_and(|wake| self.named_for.is_some_and(|before| before <= wake)),
+            named: named.is_some(),
         })
     }
 
@@ -235,8 +237,7 @@ impl Ledger {
     pub(crate) fn land(&mut self) -> (Vec<(Release, Span)>, Vec<(Release, Span)>) {
         let Some(flight) = self.flight.take() else { return Default::default() };
         self.version += 1;
-        // Without a wake the entry goes.
-        self.named_for = flight.wake.map(|wake| self.named_for.map_or(wake, |before| before.min(wake)));
+        self.named_for = flight.named_for;
         if let Some(mail) = self.mail.existing() {
             mail.outbox.commit(flight.sequence);
         }

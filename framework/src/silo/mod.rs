@@ -26,6 +26,7 @@ mod finish;
 mod gateway;
 mod here;
 mod host;
+mod inbox;
 mod ledger;
 mod moving;
 mod network;

@@ -41,7 +41,9 @@ impl<E: Entity> Sweep for Host<E> {
         self.expire_turns(now);
         self.search_cycles(now);
         self.close_idle(now);
-        self.catalog.borrow().activations.len()
+        // Those that wait are finished before the silo ends.
+        let waiting = if self.shared.is_draining() { self.arrivals.len() } else { 0 };
+        self.catalog.borrow().activations.len() + waiting
     }
 }
 

@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 use crate::clock::BEAT;
-use crate::entity::{MethodInfo, Tick, wake_all, wake_overdue};
+use crate::cluster::{wake_all, wake_overdue};
+use crate::entity::{MethodInfo, Tick};
 use crate::silo::shared::Shared;
 use crate::telemetry::Counter;
 

@@ -126,8 +126,8 @@ pub struct Commit {
     pub removes: Vec<Field>,
     /// When the entity is to be woken next, from the whole record as this commit leaves it.
     pub wake: Option<u64>,
-    /// By then it has been named before: a store that keeps an index of wakes apart from the records need not write to it first,
-    /// as long as it looks whether the entry is there.
+    /// An earlier commit had it named for `wake` or before, and probably that stands: a store that keeps an index of wakes apart
+    /// from the records need not write to it first, if it refuses to commit where the index has no entry, or a later one.
     pub named: bool,
 }
 

@@ -1,3 +1,5 @@
+use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, System};
@@ -5,7 +7,7 @@ use benchmarks::arbiter::Driver;
 use benchmarks::callers::Callers;
 use benchmarks::local::{Local, sends};
 use benchmarks::raw::{Add, Raw};
-use benchmarks::subjects::Light;
+use benchmarks::subjects::{Light, asks};
 use benchmarks::{Case, Goal, Options, Role, Row, Table, Unit, allocations, rounds};
 use grange::prelude::*;
 
@@ -83,6 +85,42 @@ fn across_in_system(client: &Client, options: &Options, title: &str) -> Table {
     if let Some(hop) = hop(&actors[0], &caller) {
         table.push(hop);
     }
+    table
+}
+
+/// As from the web server that has the silo in its process.
+pub(crate) fn from_outside(bench: &Bench, title: &str) -> Table {
+    let callers = Callers(100);
+    let silo = bench.runtime.block_on(silo(1));
+    let client = silo.client();
+    let (started, actors) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        System::new().block_on(async move {
+            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+            let actors: Vec<_> = (0..callers.0).map(|_| Raw::default().start()).collect();
+            let _ = started.send((actors, stop));
+            let _ = stopped.await;
+        });
+    });
+    let (actors, stop) = actors.recv().expect("they start");
+    let actors = Arc::new(actors);
+    let sends = |operations| {
+        let actors = actors.clone();
+        let send = move |caller: u64| {
+            let actor = actors[caller as usize].clone();
+            async move {
+                black_box(actor.send(Add(1)).await.expect("answers"));
+            }
+        };
+        bench.runtime.block_on(callers.tasks(operations, send))
+    };
+    let asks = |operations| bench.runtime.block_on(asks(&client, callers, callers.0, operations));
+    let cases = vec![Case::limit(RAW, sends), Case::grange(ASK, asks)];
+    let mut table = Table::new(title, Unit::NanosEach, rounds(&bench.options, cases));
+    table.note("callers are tasks of a tokio runtime of one thread, all that they call is on one arbiter: two threads");
+    let _ = stop.send(());
+    thread.join().expect("ends well");
+    bench.runtime.block_on(silo.shutdown()).expect("stops");
     table
 }
 

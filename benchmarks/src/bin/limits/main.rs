@@ -27,10 +27,11 @@ struct Bench {
 /// A table: its title, by which it is chosen, and how it is made.
 type Topic = (&'static str, fn(&Bench, &str) -> Table);
 
-const TOPICS: [Topic; 17] = [
+const TOPICS: [Topic; 18] = [
     ("local ask, same arbiter, one caller", local::alone),
     ("local ask, same arbiter, 100 callers on 100 entities", local::together),
     ("local ask, across 2 arbiters, 100 callers on 100 entities", local::across),
+    ("local ask, from tasks of another runtime, 100 callers on 100 entities", local::from_outside),
     ("remote ask, one connection, 1 caller", remote::one),
     ("remote ask, one connection, 100 callers", remote::hundred),
     ("remote ask, one connection, 1,000 callers", remote::thousand),

@@ -1,5 +1,5 @@
-//! Every name that grange has in Redis. Nothing else in the program puts one together, but for one line of
-//! `scripts/due.lua`, which finds an entity's key beside its agenda's.
+//! Every name that grange has in Redis. Nothing else in the program puts one together or takes one apart, but for a line each of
+//! `scripts/due.lua`, which finds an entity's key beside its agenda's, and of `scripts/commit.lua`, which finds its `ID` in it.
 //!
 //! `C` is the cluster's name, `P` a partition's number; what is in braces decides the slot in a Redis Cluster, so that
 //! all of a partition is on one server. `ID` is `<length of the kind>:<kind><key>`, which no other entity's is, whatever
@@ -8,7 +8,7 @@
 //! | key | type | holds | written by | lives |
 //! |---|---|---|---|---|
 //! | `grange:{C:P}:e:ID` | hash | one entity | claim, commit, trim, sweep, release | for ever, once committed; until its release before |
-//! | `grange:{C:P}:agenda` | sorted set | `ID` by wake time, never later than the entity's `w` | before a commit and a trim; settle | while there is something to wake |
+//! | `grange:{C:P}:agenda` | sorted set | `ID` by wake time, never later than the entity's `w` | before a trim, and a commit where no entry stands; settle | while there is something to wake |
 //! | `grange:{C:P}:letters` | sorted set | `ID`s that may hold dead letters | before a commit; unlist | while there are some |
 //! | `grange:{C:P}:life` | hash | in a Redis Cluster: the life of this partition's data | the first commands on each connection | for ever |
 //! | `grange:{C}:life` | hash | on a single server: the life of all data | likewise | for ever |
@@ -309,6 +309,17 @@ mod tests {
             assert!(Keys::new(name, 1).is_err(), "{name}");
         }
         assert_eq!(Keys::new("bank-2", 8).unwrap().agenda(7), "grange:{bank-2:7}:agenda");
+    }
+
+    #[test]
+    fn a_script_finds_an_id_behind_the_length_of_its_agenda() {
+        // `string.sub(KEYS[1], #KEYS[3] - 3)`, which counts from 1.
+        for (cluster, partition) in [("a", 0), ("bank-2", 7), ("bank-2", 1_023)] {
+            let keys = Keys::new(cluster, 1_024).unwrap();
+            let id = EntityId::new("Account", &b"\xa5{}:\0\r\n"[..]);
+            let begin = keys.agenda(partition).len() - 4;
+            assert_eq!(keys.entity(partition, &id)[begin..], encode_id(&id));
+        }
     }
 
     #[test]

@@ -174,13 +174,15 @@ impl Store for RedisStore {
         self.inner.entities.open_here()
     }
     fn close(&self) -> Pending<()> {
-        let (Some(entities), Some(members)) = (self.inner.entities.close(), self.inner.members.close()) else {
+        let closing = [self.inner.entities.close(), self.inner.members.close()];
+        if closing.iter().all(Option::is_none) {
             return Box::pin(ready(Err(StoreError::Closed)));
-        };
+        }
         Box::pin(async move {
-            // A thread that has ended already is closed, too.
-            let _ = entities.await;
-            let _ = members.await;
+            for thread in closing.into_iter().flatten() {
+                // One that has ended already is closed, too.
+                let _ = thread.await;
+            }
             Ok(())
         })
     }

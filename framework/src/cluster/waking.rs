@@ -7,14 +7,17 @@
 //! memory less often.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, RawWakerVTable, Waker};
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
+
+use crate::entity::Waking;
 
 /// Where a thread or a runtime stands still for so long, others wake who waits for it.
 const PATIENCE: Duration = Duration::from_millis(40);
@@ -33,15 +36,42 @@ thread_local! {
 /// A thread's relays, which end with it.
 struct OfThread {
     /// Into the runtimes in which it polled calls.
-    relays: Vec<(Id, &'static Relay)>,
+    relays: Vec<(Id, Use)>,
     /// Of those whom it wakes itself.
     gathered: Option<&'static Relay>,
+}
+
+/// A relay, and which of its uses this is: when that has ended, somebody else may have it.
+#[derive(Clone, Copy)]
+struct Use {
+    relay: &'static Relay,
+    number: u64,
+}
+
+impl Use {
+    fn is_over(self) -> bool {
+        self.relay.uses.load(Ordering::Acquire) != self.number
+    }
+
+    /// Whoever waits is woken at once, from now on.
+    fn end(self) {
+        let (wakers, sleeping) = {
+            let mut queue = self.relay.queue();
+            if self.is_over() {
+                return;
+            }
+            self.relay.uses.store(self.number + 1, Ordering::Release);
+            queue.runtime = None;
+            (queue.take(), queue.sleeping.take())
+        };
+        wakers.into_iter().chain(sleeping).for_each(Waker::wake);
+    }
 }
 
 impl Drop for OfThread {
     fn drop(&mut self) {
         // Its own task gives it back.
-        self.relays.iter().for_each(|(_, relay)| relay.close());
+        self.relays.iter().for_each(|(_, relay)| relay.end());
         if let Some(gathered) = self.gathered {
             gathered.wake_late(Duration::ZERO);
             give_back(gathered);
@@ -66,7 +96,7 @@ struct All {
 fn take_one() -> &'static Relay {
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     all.free.pop().unwrap_or_else(|| {
-        let relay = &*Box::leak(Box::new(Relay(Mutex::default())));
+        let relay = &*Box::leak(Box::default());
         all.relays.push(relay);
         relay
     })
@@ -76,28 +106,20 @@ fn give_back(relay: &'static Relay) {
     ALL.lock().unwrap_or_else(PoisonError::into_inner).free.push(relay);
 }
 
-/// Who wakes a caller.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Way {
-    /// A task of the caller's runtime.
-    Relay(&'static Relay),
-    /// Whoever answers.
-    Straight,
+/// How whoever is being polled is woken: by a task of its runtime, or straight by whoever answers.
+pub(crate) fn way_to(context: &Context<'_>) -> &'static dyn Waking {
+    match Relay::current(context) {
+        Some(relay) => relay,
+        None => &Straight,
+    }
 }
 
-impl Way {
-    /// To whom is being polled.
-    pub(crate) fn to(context: &Context<'_>) -> Self {
-        Relay::current(context).map_or(Self::Straight, Self::Relay)
-    }
+/// By whoever answers.
+struct Straight;
 
-    /// Wakes it, soon.
-    pub(crate) fn wake(self, waker: Waker) {
-        match self {
-            Self::Relay(relay) => relay.wake(waker),
-            Self::Straight if GATHERS.get() => gather(waker),
-            Self::Straight => waker.wake(),
-        }
+impl Waking for Straight {
+    fn wake(&'static self, waker: Waker) {
+        if GATHERS.get() { gather(waker) } else { waker.wake() }
     }
 }
 
@@ -125,12 +147,11 @@ fn gather(waker: Waker) {
 }
 
 /// The way into one runtime, for one of its threads; or what a thread has gathered.
-pub(crate) struct Relay(Mutex<Queue>);
-
-impl fmt::Debug for Relay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Relay")
-    }
+#[derive(Default)]
+struct Relay {
+    /// So many uses are over. Apart from the queue, because it is read for each call that waits, and hardly written.
+    uses: CachePadded<AtomicU64>,
+    queue: CachePadded<Mutex<Queue>>,
 }
 
 #[derive(Default)]
@@ -173,49 +194,23 @@ impl Relay {
     }
 
     /// Into this runtime, for the thread that has these.
-    fn into(handle: &Handle, relays: &mut Vec<(Id, &'static Self)>) -> &'static Self {
+    fn into(handle: &Handle, relays: &mut Vec<(Id, Use)>) -> &'static Self {
         let id = handle.id();
-        if let Some((_, relay)) = relays.iter().find(|(runtime, _)| *runtime == id) {
-            return relay;
+        if let Some((_, found)) = relays.iter().find(|(runtime, found)| *runtime == id && !found.is_over()) {
+            return found.relay;
         }
         // Of runtimes that have ended.
-        relays.retain(|(runtime, relay)| relay.queue().runtime == Some(*runtime));
+        relays.retain(|(_, found)| !found.is_over());
         let relay = take_one();
         relay.queue().runtime = Some(id);
-        relays.push((id, relay));
-        handle.spawn(Carrying { relay, taken: Vec::new() });
+        let number = relay.uses.load(Ordering::Acquire);
+        relays.push((id, Use { relay, number }));
+        handle.spawn(Carrying { of: Use { relay, number }, taken: Vec::new() });
         relay
     }
 
-    /// Whoever waits is woken at once, from now on.
-    fn close(&self) {
-        let (wakers, sleeping) = {
-            let mut queue = self.queue();
-            queue.runtime = None;
-            (queue.take(), queue.sleeping.take())
-        };
-        wakers.into_iter().chain(sleeping).for_each(Waker::wake);
-    }
-
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// From within the runtime, or where that has ended, at once.
-    fn wake(&self, waker: Waker) {
-        let here = Handle::try_current().ok().map(|here| here.id());
-        let sleeping = {
-            let mut queue = self.queue();
-            if queue.runtime.is_none() || queue.runtime == here {
-                drop(queue);
-                return waker.wake();
-            }
-            queue.push(waker);
-            queue.sleeping.take()
-        };
-        if let Some(sleeping) = sleeping {
-            sleeping.wake();
-        }
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes those that wait for so long.
@@ -231,6 +226,25 @@ impl Relay {
         let mut queue = self.queue();
         if queue.wakers.is_empty() {
             queue.wakers = late;
+        }
+    }
+}
+
+impl Waking for Relay {
+    /// From within the runtime, or where that has ended, at once.
+    fn wake(&'static self, waker: Waker) {
+        let here = Handle::try_current().ok().map(|here| here.id());
+        let sleeping = {
+            let mut queue = self.queue();
+            if queue.runtime.is_none() || queue.runtime == here {
+                drop(queue);
+                return waker.wake();
+            }
+            queue.push(waker);
+            queue.sleeping.take()
+        };
+        if let Some(sleeping) = sleeping {
+            sleeping.wake();
         }
     }
 }
@@ -252,7 +266,7 @@ fn wake_late(patience: Duration) {
 
 /// The relay's task, until its runtime ends.
 struct Carrying {
-    relay: &'static Relay,
+    of: Use,
     /// Whom it wakes.
     taken: Vec<Waker>,
 }
@@ -263,9 +277,9 @@ impl Future for Carrying {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         OF_TASKS.get_or_init(|| context.waker().vtable());
         {
-            let mut queue = self.relay.queue();
+            let mut queue = self.of.relay.queue();
             if queue.wakers.is_empty() {
-                if queue.runtime.is_none() {
+                if self.of.is_over() {
                     return Poll::Ready(());
                 }
                 queue.sleeping = Some(context.waker().clone());
@@ -283,8 +297,8 @@ impl Future for Carrying {
 
 impl Drop for Carrying {
     fn drop(&mut self) {
-        self.relay.close();
-        give_back(self.relay);
+        self.of.end();
+        give_back(self.of.relay);
     }
 }
 
@@ -370,6 +384,38 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_ends_ends_nobody_elses_relay() {
+        let (used, go_on) = channel();
+        let (end, told) = channel::<()>();
+        let first = thread::spawn(move || {
+            let (runtime, relay) = runtime();
+            drop(runtime);
+            used.send(relay).unwrap();
+            let _ = told.recv();
+        });
+        let given_back: &'static Relay = go_on.recv().unwrap();
+        // Other tests take relays, too.
+        let runtimes: Vec<_> = (0..100).map(|_| runtime()).collect();
+        drop(end);
+        first.join().unwrap();
+        for (runtime, relay) in runtimes {
+            let again = async { tokio::spawn(poll_fn(|context| Poll::Ready(Relay::current(context)))).await.unwrap() };
+            let again = runtime.block_on(again).unwrap();
+            assert!(std::ptr::eq(again, relay), "another one than before; {}", std::ptr::eq(relay, given_back));
+            assert!(relay.queue().runtime.is_some(), "it leads nowhere");
+        }
+    }
+
+    #[test]
+    fn a_relay_that_is_over_is_replaced() {
+        let (runtime, relay) = runtime();
+        let current = || poll_fn(|context| Poll::Ready(Relay::current(context)));
+        Use { relay, number: relay.uses.load(Ordering::Acquire) }.end();
+        let next = runtime.block_on(async { tokio::spawn(current()).await.unwrap() }).unwrap();
+        assert!(next.queue().runtime.is_some());
+    }
+
+    #[test]
     fn who_blocks_its_thread_goes_no_way_round() {
         let (runtime, _) = runtime();
         let blocking = || Relay::current(&Context::from_waker(Waker::noop())).is_none();
@@ -397,14 +443,14 @@ mod tests {
         let kept = (0..100).any(|_| {
             let (straight, woken) = waker();
             begin_gathering();
-            Way::Straight.wake(straight);
+            Straight.wake(straight);
             let early = woken.try_recv().is_ok();
             wake_gathered();
             !early && woken.try_recv() == Ok(thread::current().id())
         });
         assert!(kept);
         let (straight, woken) = waker();
-        Way::Straight.wake(straight);
+        Straight.wake(straight);
         assert!(woken.try_recv().is_ok(), "it does nothing else");
     }
 
@@ -412,10 +458,10 @@ mod tests {
     fn where_a_thread_is_kept_others_wake_whom_it_answered() {
         begin_gathering();
         let answered: Vec<_> = (0..TOGETHER_MAX).map(|_| waker()).collect();
-        let woken: Vec<_> = answered.into_iter().map(|(waker, woken)| (Way::Straight.wake(waker), woken).1).collect();
+        let woken: Vec<_> = answered.into_iter().map(|(waker, woken)| (Straight.wake(waker), woken).1).collect();
         assert!(woken.iter().all(|woken| woken.try_recv().is_ok()), "so many are not kept waiting");
         let (late, woken) = waker();
-        Way::Straight.wake(late);
+        Straight.wake(late);
         wait_for_others(&woken);
         wake_gathered();
     }
