@@ -58,7 +58,7 @@ impl Drop for Mark {
     }
 }
 
-/// From here on a host is at work. Whom it answers is woken when it has done.
+/// From here on a host is at work. Whom it answers is woken when it has done, unless a handler called it.
 pub(crate) fn enter() -> Mark {
     let before = CODE.replace(Code::Host);
     if before == Code::Other {

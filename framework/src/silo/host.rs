@@ -4,6 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashTable;
+use slab::Slab;
+
 use crate::CallError;
 use crate::entity::{
     Entity, Handlers, Head, Job, Methods, Named, Notice, Realm, RefInner, Source, Special, Tick, Traveller, chain_from,
@@ -21,8 +24,6 @@ use crate::silo::watch::Pulse;
 use crate::store::Field;
 use crate::telemetry::{Counter, Shard};
 use crate::wire::{EntityId, Envelope};
-use hashbrown::HashTable;
-use slab::Slab;
 
 /// The activations of one kind on one arbiter. All of a kind's entities that hash to this arbiter live here, each for
 /// as long as it is active.

@@ -1,3 +1,6 @@
+//! What is asked of Redis about entities: a [claim](claims) reads a record and makes it its owner's, a [commit](commits) changes it,
+//! a trim forgets what nobody needs, a release gives it back; and the two indexes, who is due and who has dead letters.
+
 mod claims;
 mod commits;
 
