@@ -1,5 +1,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub(crate) struct Activation<E: Entity> {
 /// What decides who runs next.
 pub(crate) struct Control<E: Entity> {
     pub(crate) phase: Phase,
-    pub(crate) queue: VecDeque<Queued<E>>,
+    crowd: Option<Box<Crowd<E>>>,
     pub(crate) readers: u32,
     pub(crate) writer: bool,
     /// `on_activate` is to run before the next turn: the instance is new.
@@ -41,15 +42,25 @@ pub(crate) struct Control<E: Entity> {
     pub(crate) reentrant: usize,
     /// Its state is lost: nothing runs any more.
     pub(crate) broken: bool,
-    /// Why it could not even open: for who comes too late to have been told.
-    pub(crate) failure: Option<CallError>,
     pub(crate) used: Tick,
     /// When to look at its outbox and its reminders.
-    pub(crate) alarm: Option<Tick>,
-    pub(crate) suspended: Vec<Suspended>,
+    pub(crate) alarm: Option<NonZeroU64>,
     /// `None`: volatile, or not open yet.
     pub(crate) ledger: Option<Box<Ledger>>,
-    pub(crate) link: Option<Rc<dyn Link>>,
+}
+
+/// Who waits at an activation. Most have nobody, and so no room for it: there may be a million of them.
+pub(crate) struct Crowd<E: Entity> {
+    pub(crate) queue: VecDeque<Queued<E>>,
+    pub(crate) suspended: Vec<Suspended>,
+    /// Why it could not even open: for who comes too late to have been told.
+    pub(crate) failure: Option<CallError>,
+}
+
+impl<E: Entity> Default for Crowd<E> {
+    fn default() -> Self {
+        Self { queue: VecDeque::new(), suspended: Vec::new(), failure: None }
+    }
 }
 
 /// An activation's life.
@@ -133,7 +144,7 @@ impl<E: Entity> Activation<E> {
             state: StateCell::new(state),
             control: RefCell::new(Control {
                 phase,
-                queue: VecDeque::new(),
+                crowd: None,
                 readers: 0,
                 writer: false,
                 renewed: true,
@@ -143,27 +154,74 @@ impl<E: Entity> Activation<E> {
                 moving: false,
                 reentrant: 0,
                 broken: false,
-                failure: None,
                 used: now,
                 alarm: None,
-                suspended: Vec::new(),
                 ledger: None,
-                link: None,
             }),
         }
     }
 }
 
 impl<E: Entity> Control<E> {
+    /// Who waits; for somebody more there is room.
+    pub(crate) fn crowd(&mut self) -> &mut Crowd<E> {
+        self.crowd.get_or_insert_default()
+    }
+
+    /// Whoever is in the queue, first things first.
+    pub(crate) fn queued(&self) -> impl Iterator<Item = &Queued<E>> {
+        self.crowd.iter().flat_map(|crowd| &crowd.queue)
+    }
+
+    pub(crate) fn queued_mut(&mut self) -> impl Iterator<Item = &mut Queued<E>> {
+        self.crowd.iter_mut().flat_map(|crowd| &mut crowd.queue)
+    }
+
+    pub(crate) fn has_queued(&self) -> bool {
+        self.crowd.as_ref().is_some_and(|crowd| !crowd.queue.is_empty())
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<Queued<E>> {
+        self.crowd.as_mut()?.queue.pop_front()
+    }
+
+    pub(crate) fn push_front(&mut self, queued: Queued<E>) {
+        self.crowd().queue.push_front(queued);
+    }
+
+    /// Turns whose handlers wait for something.
+    pub(crate) fn suspended(&self) -> &[Suspended] {
+        self.crowd.as_ref().map_or(&[], |crowd| &crowd.suspended)
+    }
+
+    /// Takes the first of them that is meant.
+    pub(crate) fn take_suspended(&mut self, is_it: impl Fn(&Suspended) -> bool) -> Option<Suspended> {
+        let suspended = &mut self.crowd.as_mut()?.suspended;
+        let index = suspended.iter().position(is_it)?;
+        Some(suspended.swap_remove(index))
+    }
+
+    pub(crate) fn failure(&self) -> Option<&CallError> {
+        self.crowd.as_ref()?.failure.as_ref()
+    }
+
+    /// Gives the room of a busy time back.
+    pub(crate) fn shrink(&mut self) {
+        if !self.has_queued() && self.suspended().is_empty() && self.failure().is_none() {
+            self.crowd = None;
+        }
+    }
+
     /// Whether nobody more may wait. Callers who went away do not count.
     pub(crate) fn is_full(&mut self, limit: usize) -> bool {
-        if self.queue.len() >= limit {
-            self.queue.retain(|queued| match queued {
+        let Some(crowd) = &mut self.crowd else { return limit == 0 };
+        if crowd.queue.len() >= limit {
+            crowd.queue.retain(|queued| match queued {
                 Queued::Call(call) => !call.is_abandoned(),
                 Queued::Message(_) | Queued::Forget { .. } | Queued::DropLetter(_) | Queued::ReplayLetter(..) => true,
             });
         }
-        self.queue.len() >= limit
+        crowd.queue.len() >= limit
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -172,7 +230,7 @@ impl<E: Entity> Control<E> {
 
     /// Nothing waits, nothing runs, and the store has everything.
     pub(crate) fn is_idle(&self) -> bool {
-        (self.queue.is_empty() || self.moving) && self.is_still()
+        (!self.has_queued() || self.moving) && self.is_still()
     }
 
     /// Nothing runs, and the store has everything.

@@ -138,13 +138,15 @@ impl<E: Entity> Host<E> {
         let mut post = |parcel| self.post(parcel);
         held.into_iter().for_each(|(release, _)| release.fail(in_flight, &mut post));
         never_sent.into_iter().for_each(|(release, _)| release.fail(rest, &mut post));
-        let suspended = std::mem::take(&mut activation.control.borrow_mut().suspended);
+        let suspended = std::mem::take(&mut activation.control.borrow_mut().crowd().suspended);
         for turn in suspended {
             self.drop_turn(turn, rest);
         }
         let fence = activation.control.borrow().ledger.as_ref().map(|ledger| ledger.fence);
         let waiting = self.bury(activation);
-        activation.control.borrow_mut().failure = opening.then(|| rest.clone());
+        if opening {
+            activation.control.borrow_mut().crowd().failure = Some(rest.clone());
+        }
         if let Some(fence) = fence {
             // Another version, or another silo, may be able to run it. A commit of unknown fate is refused from here on.
             self.crew.take(self.give_back(activation.to.id(), fence));
@@ -155,7 +157,7 @@ impl<E: Entity> Host<E> {
     /// What waits at an activation that is gone goes to the next one. Unless this one could not even open: trying again at
     /// once for everybody who waits would only repeat that.
     pub(crate) fn pass_on(self: &Rc<Self>, activation: &Rc<Activation<E>>, waiting: Vec<Queued<E>>) {
-        let failure = activation.control.borrow().failure.clone();
+        let failure = activation.control.borrow().failure().cloned();
         match failure {
             Some(failure) => self.turn_away(waiting, &failure),
             None => self.hand_on(activation, waiting),
@@ -177,8 +179,7 @@ impl<E: Entity> Host<E> {
         let mut control = activation.control.borrow_mut();
         control.phase = Phase::Gone;
         control.ledger = None;
-        control.link = None;
-        let mut waiting: Vec<_> = control.queue.drain(..).collect();
+        let mut waiting: Vec<_> = control.crowd().queue.drain(..).collect();
         for queued in &mut waiting {
             if let Queued::Message(mail) = queued {
                 mail.counted = false; // perhaps only here
@@ -252,7 +253,7 @@ impl<E: Entity> Host<E> {
         }
         match self.activation(&activation.to) {
             Ok(next) => {
-                next.control.borrow_mut().queue.extend(waiting);
+                next.control.borrow_mut().crowd().queue.extend(waiting);
                 // There may be asks of turns among them.
                 self.catalog.borrow_mut().contended.insert(next.place.get());
                 self.pump(&next);

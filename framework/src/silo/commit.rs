@@ -1,6 +1,7 @@
 //! From a batch to the store, and from the store's answer to whatever waited for it.
 
 use std::future::ready;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -244,15 +245,17 @@ impl<E: Entity> Host<E> {
             let trim = (!ledger.mail.trims.is_empty()).then(|| self.now() + PAUSE_MS);
             [ledger.mail.outbox.next_retry(), due, trim].into_iter().flatten().min()
         });
+        // The clock begins at 1.
+        let alarm = alarm.and_then(NonZeroU64::new);
         if alarm == control.alarm {
             return;
         }
         let mut catalog = self.catalog.borrow_mut();
         if let Some(before) = std::mem::replace(&mut control.alarm, alarm) {
-            catalog.alarms.remove(&(before, place));
+            catalog.alarms.remove(&(before.get(), place));
         }
         if let Some(alarm) = alarm {
-            catalog.alarms.insert((alarm, place));
+            catalog.alarms.insert((alarm.get(), place));
         }
     }
 

@@ -125,7 +125,8 @@ impl<E: Entity> Host<E> {
                 continue;
             }
             // Nobody says of a turn whose chain came from another silo that it is over: it is one of those that wait, or is.
-            if origin.entity.is_distant() && !control.suspended.iter().any(|turn| turn.context.number == origin.turn) {
+            if origin.entity.is_distant() && !control.suspended().iter().any(|turn| turn.context.number == origin.turn)
+            {
                 continue;
             }
             if !origin.exclusive && !method.exclusive {
@@ -163,7 +164,7 @@ impl<E: Entity> Host<E> {
     pub(crate) fn follow(self: &Rc<Self>, to: &Arc<RefInner<E>>, mut probe: Probe) {
         let Some(activation) = self.catalog.borrow().find(to).cloned() else { return };
         let control = activation.control.borrow();
-        let queued = control.queue.iter().any(|queued| match queued {
+        let queued = control.queued().any(|queued| match queued {
             Queued::Call(call) => call.head().is_some_and(|head| head.call == probe.awaited),
             _ => false,
         });
@@ -195,7 +196,8 @@ impl<E: Entity> Host<E> {
                 Queued::Call(call) => call.head().is_some_and(|head| head.call == found.call),
                 _ => false,
             };
-            control.queue.iter().position(is_it).and_then(|place| control.queue.remove(place))
+            let queue = &mut control.crowd().queue;
+            queue.iter().position(is_it).and_then(|place| queue.remove(place))
         };
         if let Some(Queued::Call(call)) = call {
             self.shard().count(Counter::CallCyclic);
@@ -224,13 +226,13 @@ impl<E: Entity> Host<E> {
 
 /// The turns that a queued ask waits for; or the one that is the ask itself.
 fn in_the_way<E: Entity>(control: &Control<E>, queued: bool, awaited: u64) -> impl Iterator<Item = u64> {
-    control.suspended.iter().map(|turn| turn.context.number).filter(move |turn| queued || *turn == awaited)
+    control.suspended().iter().map(|turn| turn.context.number).filter(move |turn| queued || *turn == awaited)
 }
 
 /// The asks whose time to search has come; and whether there are asks of turns at all.
 fn suspects<E: Entity>(control: &mut Control<E>, now: Tick) -> (Vec<Suspect>, bool) {
     let (mut suspects, mut contended) = (Vec::new(), false);
-    for queued in &mut control.queue {
+    for queued in control.queued_mut() {
         let Queued::Call(call) = queued else { continue };
         let Some((chain, head)) = call.head_mut().as_mut().and_then(|head| Some((head.parent.clone()?, head))) else {
             continue;

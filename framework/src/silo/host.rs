@@ -108,7 +108,7 @@ impl<E: Entity> Catalog<E> {
             found.remove();
         }
         if let Some(alarm) = activation.control.borrow_mut().alarm.take() {
-            self.alarms.remove(&(alarm, place));
+            self.alarms.remove(&(alarm.get(), place));
         }
         self.suspended.remove(&place);
         self.contended.remove(&place);
@@ -191,7 +191,7 @@ impl<E: Entity> Host<E> {
                 Relation::Stranger => {}
                 Relation::Reentrant => {
                     // A read within its own chain's read: it can't wait for what waits for it.
-                    control.queue.push_front(Queued::Call(call));
+                    control.push_front(Queued::Call(call));
                     control.reentrant += 1;
                     drop(control);
                     return self.pump(&activation);
@@ -201,7 +201,7 @@ impl<E: Entity> Host<E> {
                     return call.refuse(CallError::Cycle { chain });
                 }
             }
-            if control.is_running() || !control.queue.is_empty() || control.held || control.phase != Phase::Live {
+            if control.is_running() || control.has_queued() || control.held || control.phase != Phase::Live {
                 self.catalog.borrow_mut().contended.insert(activation.place.get());
             }
         }
@@ -371,7 +371,7 @@ impl<E: Entity> Host<E> {
             return;
         }
         if let Ok(activation) = self.activation(to) {
-            activation.control.borrow_mut().queue.push_back(queued);
+            activation.control.borrow_mut().crowd().queue.push_back(queued);
             self.pump(&activation);
         }
     }

@@ -1,10 +1,11 @@
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tracing::Span;
 use uuid::Uuid;
 
-use crate::entity::{Cause, Foreign, Gate};
+use crate::entity::{Cause, Foreign, Gate, Link};
 use crate::messaging::{KeyCheck, Parcel, decode, encode};
 use crate::mutant::Mutant;
 use crate::silo::batch::{Batch, Release};
@@ -35,6 +36,8 @@ pub(crate) struct Ledger {
     /// The state after the last exclusive turn that ended well: what a rollback returns to. `None`: as if never seen.
     pub(crate) image: Option<Bytes>,
     pub(crate) foreign: Foreign,
+    /// What turns are given of the claim.
+    pub(crate) link: Option<Rc<dyn Link>>,
     pub(crate) mail: Mail,
     pub(crate) gathering: Batch,
     flight: Option<Box<Flight>>,
@@ -68,6 +71,7 @@ impl Ledger {
             version: record.version,
             image: record.state,
             foreign: Foreign::default(),
+            link: None,
             mail: Mail::default(),
             gathering: Batch::default(),
             flight: None,

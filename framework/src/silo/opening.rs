@@ -124,7 +124,7 @@ impl<E: Entity> Host<E> {
         if !self.shared.clustered {
             return;
         }
-        for queued in &mut control.queue {
+        for queued in control.queued_mut() {
             if let Queued::Message(mail) = queued {
                 (mail.proof, mail.far) = (None, true);
             }
@@ -184,9 +184,8 @@ impl<E: Entity> Host<E> {
             activation.state.replace(state);
             ledger.foreign = foreign;
         }
-        let mut control = activation.control.borrow_mut();
-        control.ledger = Some(Box::new(ledger));
-        control.link = Some(Rc::new(link));
+        ledger.link = Some(Rc::new(link));
+        activation.control.borrow_mut().ledger = Some(Box::new(ledger));
         Ok(())
     }
 }

@@ -78,8 +78,11 @@ impl<E: Entity> Host<E> {
         let mut control = activation.control.borrow_mut();
         let control = &mut *control;
         let next = self.next_of(activation, control, arrived, place);
-        if next == Next::Wait && control.phase != Phase::Gone {
-            control.queue.extend(arrived.take());
+        if next == Next::Wait
+            && control.phase != Phase::Gone
+            && let Some(arrived) = arrived.take()
+        {
+            control.crowd().queue.push_back(arrived);
         }
         next
     }
@@ -106,7 +109,7 @@ impl<E: Entity> Host<E> {
                 return Next::Start;
             }
         }
-        let alone = match control.queue.front().or(arrived.as_ref()) {
+        let alone = match control.queued().next().or(arrived.as_ref()) {
             None => return Next::Wait,
             Some(Queued::Call(call)) => call.info().exclusive,
             Some(_) => true,
@@ -118,7 +121,7 @@ impl<E: Entity> Host<E> {
         }
         // They are at the front.
         control.reentrant = control.reentrant.saturating_sub(1);
-        match control.queue.pop_front().or_else(|| arrived.take()) {
+        match control.pop_front().or_else(|| arrived.take()) {
             None => Next::Wait,
             Some(Queued::Call(call)) => self.next_call(activation, control, call, place),
             Some(Queued::Message(mail)) => self.next_message(activation, control, mail, place),
@@ -233,11 +236,11 @@ impl<E: Entity> Host<E> {
                 None => {
                     // What was remembered of the sender has been forgotten since it arrived.
                     let proof = Some(self.prove(&activation.to, envelope));
-                    control.queue.push_front(Queued::Message(Mail { proof, ..mail }));
+                    control.push_front(Queued::Message(Mail { proof, ..mail }));
                     return Next::Wait;
                 }
                 Some(Proof::Awaited) => {
-                    control.queue.push_front(Queued::Message(mail));
+                    control.push_front(Queued::Message(mail));
                     return Next::Wait;
                 }
                 Some(Proof::Void) => return Next::Over,
@@ -288,7 +291,7 @@ impl<E: Entity> Host<E> {
             }
             ledger.count_attempt(envelope);
             control.held = true;
-            control.queue.push_front(Queued::Message(Mail { counted: true, ..mail }));
+            control.push_front(Queued::Message(Mail { counted: true, ..mail }));
             return Next::Wait;
         }
         let now = self.now();
@@ -408,7 +411,7 @@ impl<E: Entity> Host<E> {
             gate: control.ledger.as_mut().and_then(|ledger| ledger.gate()),
             provenance: (key.is_some() || context.cause != Cause::default())
                 .then(|| Box::new(Provenance { key, derive: self.is_young(key), cause: context.cause })),
-            link: control.link.clone(),
+            link: control.ledger.as_ref().and_then(|ledger| ledger.link.clone()),
         });
         *place = Some(Start { call: Some((job, turn)), context });
     }

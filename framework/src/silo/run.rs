@@ -72,15 +72,14 @@ impl<E: Entity> Host<E> {
                 host.resume(&owner, turn, ran);
             }
         });
-        activation.control.borrow_mut().suspended.push(Suspended { context, caller, future, task });
+        activation.control.borrow_mut().crowd().suspended.push(Suspended { context, caller, future, task });
         self.catalog.borrow_mut().suspended.insert(activation.place.get());
     }
 
     fn resume(self: &Rc<Self>, activation: &Rc<Activation<E>>, turn: u64, ran: Ran) {
         let suspended = {
             let mut control = activation.control.borrow_mut();
-            let index = control.suspended.iter().position(|suspended| suspended.context.number == turn);
-            index.map(|index| control.suspended.swap_remove(index))
+            control.take_suspended(|suspended| suspended.context.number == turn)
         };
         match suspended {
             Some(suspended) => {

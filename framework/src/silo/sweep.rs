@@ -77,15 +77,14 @@ impl<E: Entity> Host<E> {
             loop {
                 let expired = {
                     let mut control = activation.control.borrow_mut();
-                    let index = control.suspended.iter().position(|turn| turn.context.deadline <= now);
-                    index.map(|index| control.suspended.swap_remove(index))
+                    control.take_suspended(|turn| turn.context.deadline <= now)
                 };
                 let Some(turn) = expired else { break };
                 self.expire(&activation, turn);
             }
             // The place may be another activation's by now.
             let still = self.at(place).is_some_and(|there| Rc::ptr_eq(&there, &activation));
-            if still && activation.control.borrow().suspended.is_empty() {
+            if still && activation.control.borrow().suspended().is_empty() {
                 self.catalog.borrow_mut().suspended.remove(&place);
             }
         }
@@ -157,9 +156,7 @@ impl<E: Entity> Host<E> {
             }
             let idle = {
                 let mut control = activation.control.borrow_mut();
-                if control.queue.is_empty() {
-                    control.queue = std::collections::VecDeque::new(); // the room of a busy time
-                }
+                control.shrink();
                 let quiet = control.phase == Phase::Live && control.is_idle();
                 let rested = now.saturating_sub(control.used) >= self.idle_ms;
                 let unburdened = control.ledger.as_ref().is_none_or(|ledger| {
