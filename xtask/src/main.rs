@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         ["chaos", ref options @ ..] => chaos(options),
         ["simulate", ref options @ ..] => simulate(options),
         ["bench", ref options @ ..] => machine::prepare().and_then(|()| bench::run(options)),
-        ["help" | "--help" | "-h"] => {
+        ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => {
             eprintln!("{HELP}");
             return ExitCode::SUCCESS;
         }

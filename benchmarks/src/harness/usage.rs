@@ -44,7 +44,7 @@ impl Usage {
         let stolen = if self.stolen < 0.005 { String::new() } else { format!(", stolen {:.0} %", self.stolen * 100.0) };
         let warning = if self.is_disturbed() { "  — BUSY: believe ratios at most" } else { "" };
         let handover = match self.handover_ns[..] {
-            [before, after] => format!("; between two cores {before:.0} ns before, {after:.0} ns after"),
+            [before, after] => format!("; from core to core {before:.0} ns before it, {after:.0} ns after"),
             _ => String::new(),
         };
         format!("load average {}; {shares}{stolen}{handover}{warning}", self.load_average)

@@ -27,7 +27,7 @@ impl<E: Entity> Host<E> {
         if let Some(panic) = panic {
             tracing::error!(
                 target: "grange", handler = %context.method, entity = %activation.to.id(), panic,
-                message = matches!(context.owed, Owed::Message { .. }), "a handler panicked, and its turn was rolled back"
+                of_message = matches!(context.owed, Owed::Message { .. }), "a handler panicked, and its turn was rolled back"
             );
         }
         // It blocked its arbiter past its limit, so nobody could end it: it ends like any other that is late.
