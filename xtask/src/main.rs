@@ -33,15 +33,15 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
+        ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => {
+            eprintln!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
         ["test"] => test(false),
         ["test", "--long"] => test(true),
         ["chaos", ref options @ ..] => chaos(options),
         ["simulate", ref options @ ..] => simulate(options),
         ["bench", ref options @ ..] => machine::prepare().and_then(|()| bench::run(options)),
-        ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => {
-            eprintln!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
         _ => {
             eprintln!("xtask: it does not know `{}`\n\n{HELP}", arguments.join(" "));
             return ExitCode::from(2);
