@@ -48,6 +48,17 @@ impl Special {
         }
         Some(Box::new(Self { source, span: span.unwrap_or_else(Span::none), notice: None }))
     }
+
+    /// Counts a notification among those of this arbiter. `false`: there are too many, and it is dropped, best effort; its notice
+    /// gives the place back.
+    pub(crate) fn admit(&mut self, realm: &Arc<dyn Realm>, arbiter: usize) -> bool {
+        if self.source != Source::Notify {
+            return true;
+        }
+        let admitted = realm.admit(arbiter);
+        self.notice = Some(Notice { realm: realm.clone(), arbiter });
+        admitted
+    }
 }
 
 impl<E: Entity> Head<E> {

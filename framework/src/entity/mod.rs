@@ -44,7 +44,7 @@ pub(crate) use errand::{Errand, Far, FarEnd, FarPort, Traveller, chain_from, los
 pub(crate) use expiry::{Deadlines, Expire, NoEntry, Ticket};
 pub(crate) use gate::Gate;
 pub(crate) use guarded::{Guarded, guarded};
-pub(crate) use job::{Answer, Head, Job, Notice, Ran, Request, Run, Source, Special, Typed, Verdict, panic_text};
+pub(crate) use job::{Answer, Head, Job, Ran, Request, Run, Source, Special, Typed, Verdict, panic_text};
 pub(crate) use origin::{Cause, Named, Origin};
 pub(crate) use realm::{LAG_MS, Port, PortOf, Realm, Tick};
 pub(crate) use reference::{Anchor, RefInner};

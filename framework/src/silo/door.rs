@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use actix::Actor;
 
 use crate::CallError;
-use crate::entity::{
-    Entity, Handlers, Job, Named, Notice, Placement, Port, PortOf, RawRef, Realm, RefInner, Source, Traveller,
-};
+use crate::entity::{Entity, Handlers, Job, Named, Placement, Port, PortOf, RawRef, Realm, RefInner, Traveller};
 use crate::silo::delivery::{Addressed, Delivery, HostActor, HostInbox};
 use crate::silo::here;
 use crate::silo::host::Host;
@@ -72,12 +70,8 @@ impl<E: Entity> Port<E> for Door<E> {
         let Some(head) = call.head_mut() else { return };
         let arbiter = self.arbiter(&head.to);
         let realm = &head.to.realm;
-        if let Some(special) = head.special.as_mut().filter(|special| special.source == Source::Notify) {
-            let admitted = realm.admit(arbiter);
-            special.notice = Some(Notice { realm: realm.clone(), arbiter });
-            if !admitted {
-                return; // best effort; its notice gives the place back
-            }
+        if head.special.as_mut().is_some_and(|special| !special.admit(realm, arbiter)) {
+            return;
         }
         match here::find::<Host<E>>(self.number).filter(|host| host.arbiter == arbiter) {
             Some(host) => host.arrivals.push_own(call),

@@ -9,7 +9,7 @@ use slab::Slab;
 
 use crate::CallError;
 use crate::entity::{
-    Entity, Handlers, Head, Job, Methods, Named, Notice, Realm, RefInner, Source, Special, Tick, Traveller, chain_from,
+    Entity, Handlers, Head, Job, Methods, Named, Realm, RefInner, Source, Special, Tick, Traveller, chain_from,
 };
 use crate::messaging::Parcel;
 use crate::mutant::Mutant;
@@ -240,12 +240,10 @@ impl<E: Entity> Host<E> {
         };
         let source = arrival.source(E::STATE.is_some(), job.info().exclusive);
         let mut special = Special::of(source, None);
-        if let Some(notification) = special.as_mut().filter(|_| source == Source::Notify) {
+        if let Some(special) = &mut special {
             let realm: Arc<dyn Realm> = self.shared.clone();
-            let admitted = realm.admit(self.arbiter);
-            notification.notice = Some(Notice { realm, arbiter: self.arbiter });
-            if !admitted {
-                return; // best effort; its notice gives the place back
+            if !special.admit(&realm, self.arbiter) {
+                return;
             }
         }
         let Arrival { ask, end, deadline } = arrival;
