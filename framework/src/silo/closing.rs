@@ -179,7 +179,7 @@ impl<E: Entity> Host<E> {
         let mut control = activation.control.borrow_mut();
         control.phase = Phase::Gone;
         control.ledger = None;
-        let mut waiting: Vec<_> = control.crowd().queue.drain(..).collect();
+        let mut waiting: Vec<_> = std::iter::from_fn(|| control.pop_front()).collect();
         for queued in &mut waiting {
             if let Queued::Message(mail) = queued {
                 mail.counted = false; // perhaps only here
